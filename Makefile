@@ -1,0 +1,32 @@
+# `make run` and `make test` are all the set-up there is. They need Python 3.11-3.13 with venv, and nothing else.
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: run test fast check clean
+
+run: $(VENV)/.installed
+	$(BIN)/companysim run sample
+
+test: $(VENV)/.tested
+	$(BIN)/python -m pytest
+
+# Without the slow tests: what one runs while working.
+fast: $(VENV)/.tested
+	$(BIN)/python -m pytest -m "not slow" -x -q
+
+check: $(VENV)/.tested
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.tested: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs

@@ -1,0 +1,5 @@
+"""``python -m companysim``."""
+
+from companysim.cli import main
+
+main()

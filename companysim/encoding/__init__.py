@@ -1,0 +1,1 @@
+"""Text to latents. torch and transformers are imported inside the functions that need them."""

@@ -1,0 +1,31 @@
+"""Named errors a user can act on.
+
+Every error that bad input can cause derives from `CompanySimError`. Its message is one sentence that says
+what is wrong, where (file, column, row) and what to do; the command line prints it and exits with code 2.
+"""
+
+from __future__ import annotations
+
+
+class CompanySimError(Exception):
+    """Base of every error caused by input, configuration or surroundings rather than by a bug."""
+
+
+class ConfigError(CompanySimError):
+    """A configuration file has an unknown key or an impossible value."""
+
+
+class DataError(CompanySimError):
+    """A table is missing, empty or holds values that cannot be used."""
+
+
+class UnknownTickerError(CompanySimError):
+    """A ticker is not part of the run."""
+
+
+class WeightsError(CompanySimError):
+    """Model weights cannot be fetched, do not verify, or do not fit what they are used for."""
+
+
+class RunError(CompanySimError):
+    """A run directory is missing, incomplete or held by another process."""

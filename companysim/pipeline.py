@@ -1,0 +1,396 @@
+"""The stages of a run in order, each taken from disk when nothing it depends on has changed."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from companysim.benchmark import Grouping, benchmark, classification, frontier, to_frame, yearly_correlations
+from companysim.clustering import ThresholdMST
+from companysim.config import SAMPLE, RunConfig, load_config
+from companysim.encoding.embeddings import embed, tfidf
+from companysim.encoding.encode import encode_in_blocks
+from companysim.encoding.models import load_models, sae_path
+from companysim.encoding.weights import REGISTRY, resolve
+from companysim.errors import DataError
+from companysim.matrices import csr_arrays, csr_from, load_arrays, save_arrays
+from companysim.results import Run
+from companysim.similarity import Cosine, StandardisedCosine, fitted_arrays, sae_similarity
+from companysim.trading import Protocol, Rules, placebo, walk_forward
+from companysim.trading.walk_forward import PROTOCOL
+from companysim.universe import COMPANIES, FILINGS, PRICES, Universe, build_universe, bundled, read_table
+from companysim.workspace import (
+    CONFIG,
+    Workspace,
+    fingerprint,
+    fingerprint_of_code,
+    fingerprint_of_path,
+    write_csv,
+    write_parquet,
+    write_text,
+)
+
+SIMILARITIES = ("sae", "minilm", "tfidf", "residual_mean")
+SCHEMES = ("sic", "gics")
+FRONTIER_SHARES = np.geomspace(0.0005, 0.3, 25)
+
+
+class Reporter:
+    """What a run says while it works; this one stays silent."""
+
+    def start(self, stage: str, what: str) -> None:
+        """Announce a stage."""
+
+    def advance(self, done: int, total: int) -> None:
+        """Report progress inside the stage."""
+
+    def say(self, message: str) -> None:
+        """Report something worth a line."""
+
+    def end(self, stage: str, seconds: float, cached: bool) -> None:
+        """Close the stage; `cached` if it was taken from disk."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage: what it is called, what it does, what it depends on."""
+
+    name: str
+    what: str
+    needs: tuple[str, ...]
+    code: tuple[str, ...]
+    settings: Any
+    work: Callable[[Path], None]
+
+
+def run(
+    config: str | Path | RunConfig = SAMPLE, out: str | Path | None = None, reporter: Reporter | None = None
+) -> Run:
+    """Run the whole pipeline, or what of it is not on disk yet.
+
+    Parameters
+    ----------
+    config : str, path or RunConfig
+        ``sample``, a YAML file, or a configuration.
+    out : path, optional
+        Run directory, ``runs/<name>`` by default.
+    reporter : Reporter, optional
+        Told about progress.
+
+    Returns
+    -------
+    Run
+        The finished run, ready for questions.
+
+    Raises
+    ------
+    CompanySimError
+        One of the named errors, for anything the input, the configuration or the surroundings are to blame for.
+    """
+    chosen = config if isinstance(config, RunConfig) else load_config(config)
+    workspace = Workspace(out if out is not None else Path("runs") / chosen.name)
+    with workspace.held():
+        _Pipeline(chosen, workspace, reporter or Reporter()).run()
+    return Run(workspace.root)
+
+
+class _Pipeline:
+    """The stages of one run over one workspace."""
+
+    def __init__(self, config: RunConfig, workspace: Workspace, reporter: Reporter) -> None:
+        self.config, self.workspace, self.reporter = config, workspace, reporter
+        self.tables = {
+            name: bundled(f"sample/{name}{'.csv' if name == 'companies' else '.parquet'}")
+            if value == SAMPLE
+            else Path(value)
+            for name, value in (
+                ("filings", config.universe.filings),
+                ("companies", config.universe.companies),
+                ("prices", config.universe.prices),
+            )
+        }
+
+    def stages(self) -> tuple[Stage, ...]:
+        """All stages in the order of the data's way."""
+        c = self.config
+        inputs = {name: fingerprint_of_path(path) for name, path in self.tables.items()}
+        models = [
+            REGISTRY[name].sha256 if name in REGISTRY else fingerprint_of_path(name)
+            for name in (c.encoder.model, c.encoder.embedding)
+        ]
+        weights = [*models, fingerprint_of_path(sae_path(c.encoder))]
+        dump = c.model_dump(mode="json")
+        window = dump["backtest"]
+        return (
+            Stage("universe", "reading companies, filings and prices", (), ("universe",),
+                  [dump["universe"]["as_of"], inputs], self._universe),
+            Stage("encoding", "encoding descriptions", ("universe",), ("encoding",),
+                  [dump["encoder"], weights], self._encoding),
+            Stage("similarity", "fitting similarities", ("encoding",), ("similarity",),
+                  dump["similarity"], self._similarity),
+            Stage("clustering", "cutting spanning trees", ("similarity",), ("clustering",),
+                  dump["clustering"], self._clustering),
+            Stage("benchmark", "scoring against returns", ("universe", "similarity", "clustering"), ("benchmark",),
+                  [dump["benchmark"], c.seed], self._benchmark),
+            Stage("trading", "backtesting pairs", ("universe", "clustering"), ("trading",),
+                  [window, c.seed], self._trading),
+        )  # fmt: skip
+
+    def run(self) -> None:
+        """Run every stage that is not on disk, then write the summary."""
+        stages = self.stages()
+        write_text(self.workspace.root / CONFIG, self.config.to_yaml())
+        prints: dict[str, str] = {}
+        for stage in stages:
+            upstream = [prints[name] for name in stage.needs]
+            prints[stage.name] = fingerprint(stage.settings, upstream, fingerprint_of_code(*stage.code))
+            self.reporter.start(stage.name, stage.what)
+            cached = self.workspace.is_done(stage.name, prints[stage.name])
+            if not cached:
+                started = time.perf_counter()
+                self._fingerprint = prints[stage.name]
+                stage.work(self.workspace.begin(stage.name))
+                self.workspace.finish(stage.name, prints[stage.name], time.perf_counter() - started)
+            self.reporter.end(stage.name, self.workspace.seconds(stage.name), cached)
+        self._summary(stages)
+
+    # Each stage reads what earlier stages wrote and writes its own folder.
+
+    def _universe(self, folder: Path) -> None:
+        universe = build_universe(
+            read_table(self.tables["filings"], FILINGS),
+            read_table(self.tables["companies"], COMPANIES),
+            read_table(self.tables["prices"], PRICES),
+            pd.Timestamp(self.config.universe.as_of),
+        )
+        write_parquet(folder / "companies.parquet", universe.companies)
+        write_parquet(folder / "prices.parquet", universe.prices, index=True)
+        write_text(folder / "dropped.json", json.dumps(universe.dropped, indent=1))
+
+    def _encoding(self, folder: Path) -> None:
+        texts = self._read_universe().companies["text"].tolist()
+        say, advance = self.reporter.say, self.reporter.advance
+        total = 2 * len(texts)  # every text passes the language model and the embedding model
+        encoded = encode_in_blocks(
+            lambda: load_models(self.config.encoder, say),
+            texts,
+            folder,
+            self._fingerprint,
+            lambda done, _: advance(done, total),
+        )
+        embedding = embed(
+            resolve(self.config.encoder.embedding, say),
+            texts,
+            self.config.encoder.device,
+            lambda done, pieces: advance(len(texts) + round(done / pieces * len(texts)), total),
+        )
+        save_arrays(folder / "latents.safetensors", csr_arrays(encoded.latents) | {"tokens": encoded.tokens})
+        save_arrays(folder / "residual_mean.safetensors", {"dense": encoded.residual_mean})
+        save_arrays(folder / "minilm.safetensors", {"dense": embedding})
+        save_arrays(folder / "tfidf.safetensors", csr_arrays(tfidf(texts)))
+        for block in folder.glob("block-*"):
+            block.unlink()
+
+    def _similarity(self, folder: Path) -> None:
+        estimators = {
+            "sae": ("latents", sae_similarity(self.config.similarity)),
+            "minilm": ("minilm", Cosine()),
+            "tfidf": ("tfidf", Cosine()),
+            "residual_mean": ("residual_mean", StandardisedCosine()),
+        }
+        for step, (name, (features, estimator)) in enumerate(estimators.items(), start=1):
+            arrays = load_arrays(self.workspace.path("encoding", f"{features}.safetensors"))
+            matrix: np.ndarray | sp.csr_array = arrays["dense"] if "dense" in arrays else csr_from(arrays)
+            vectors = estimator.fit(matrix).transform(matrix)
+            if not vectors.any(axis=1).all():
+                raise DataError(f"{name}: at least one description has an empty vector: give a longer text")
+            save_arrays(folder / f"{name}.safetensors", {"vectors": vectors})
+            if name == "sae":
+                save_arrays(folder / "sae_estimator.safetensors", fitted_arrays(estimator))
+            self.reporter.advance(step, len(estimators))
+
+    def _clustering(self, folder: Path) -> None:
+        companies = self._read_universe().companies
+        partitions, thetas = [], {}
+        for step, name in enumerate(SIMILARITIES, start=1):
+            vectors = self._vectors(name)
+            tree = ThresholdMST(share_of_pairs=self.config.clustering.share_of_pairs).fit(vectors)
+            distance = 1 - (vectors @ vectors.T)[np.triu_indices(len(vectors), 1)]
+            thetas[name] = {"theta": tree.theta_, "theta_z": float((tree.theta_ - distance.mean()) / distance.std())}
+            partitions.append(self._partition(name, companies, tree.labels_))
+            save_arrays(
+                folder / f"{name}_tree.safetensors",
+                {"left": tree.tree_.left, "right": tree.tree_.right, "weight": tree.tree_.weight},
+            )
+            self.reporter.advance(step, len(SIMILARITIES))
+        for scheme in SCHEMES:
+            partitions.append(
+                self._partition(scheme, companies, classification(scheme, companies[scheme].tolist()).labels)
+            )
+        partition = pd.concat(partitions, ignore_index=True)
+        write_parquet(folder / "partition.parquet", partition)
+        write_text(folder / "thetas.json", json.dumps(thetas, indent=1))
+
+    def _benchmark(self, folder: Path) -> None:
+        universe, settings = self._read_universe(), self.config.benchmark
+        groupings = self._groupings(universe)
+        first = universe.prices.index[0].year
+        windows = {"test": (settings.first_year, settings.last_year), "before": (first, settings.first_year - 1)}
+        found = {}
+        for step, (window, (start, stop)) in enumerate(windows.items(), start=1):
+            correlations = yearly_correlations(universe.prices, start, stop)
+            if window == "test" and not correlations:
+                raise DataError(f"no returns in {start}-{stop}: change benchmark.first_year and last_year")
+            if correlations:
+                rows = benchmark(
+                    groupings,
+                    correlations,
+                    null_draws=settings.null_draws,
+                    bootstrap_draws=settings.bootstrap_draws,
+                    seed=self.config.seed,
+                )
+                found[window] = {"years": sorted(correlations), "rows": rows}
+                write_csv(folder / f"{window}.csv", to_frame(rows))
+            if window == "test":
+                curves = pd.DataFrame({"share_of_pairs": FRONTIER_SHARES}).assign(
+                    **{g.name: frontier(g.similarity, correlations, FRONTIER_SHARES) for g in groupings}
+                )
+                write_csv(folder / "frontier.csv", curves)
+            self.reporter.advance(step, len(windows))
+        write_text(folder / "benchmark.json", _json(found))
+
+    def _trading(self, folder: Path) -> None:
+        universe, settings = self._read_universe(), self.config.backtest
+        rules = {
+            name: getattr(settings, name) for name in ("entry", "exit", "stop", "max_days", "cost_bp", "borrow_percent")
+        }
+        protocol = Protocol(
+            formation_start=pd.Timestamp(settings.formation_start),
+            formation_end=pd.Timestamp(settings.formation_end),
+            trading_end=pd.Timestamp(settings.trading_end),
+            p_value=settings.p_value,
+            max_pairs=settings.max_pairs,
+            rules=Rules(**rules),
+        )
+        steps = len(SIMILARITIES) + len(SCHEMES) + 1
+        results = {}
+        for name, labels in self._labels(universe).items():
+            results[name] = walk_forward(universe.prices, labels, protocol)
+            self.reporter.advance(len(results), steps)
+        chance = placebo(
+            universe.prices,
+            [result.candidates for result in results.values()],
+            protocol,
+            pool=settings.placebo_pairs,
+            books=settings.placebo_books,
+            seed=self.config.seed,
+        )
+        self.reporter.advance(steps, steps)
+        rows = []
+        for name, result in results.items():
+            figures = result.summary()
+            books = chance[result.candidates]
+            books = books[np.isfinite(books)]
+            beaten = (books >= figures["sharpe_net"]).sum()
+            placebo_p = float((1 + beaten) / (1 + len(books))) if len(result.trades) and len(books) else float("nan")
+            median = float(np.median(books)) if len(books) else float("nan")
+            rows.append(
+                {"protocol": PROTOCOL, "grouping": name, **figures, "placebo_p": placebo_p, "placebo_median": median}
+            )
+        for table in ("pairs", "trades"):
+            frame = pd.concat([getattr(r, table).assign(method=name) for name, r in results.items()], ignore_index=True)
+            write_parquet(folder / f"{table}.parquet", frame)
+        equity = pd.concat(
+            [r.daily.rename_axis("date").reset_index().assign(method=n, protocol=PROTOCOL) for n, r in results.items()],
+            ignore_index=True,
+        )
+        write_parquet(folder / "equity.parquet", equity)
+        write_csv(folder / "backtest.csv", pd.DataFrame(rows))
+        write_text(folder / "backtest.json", _json(rows))
+
+    def _summary(self, stages: tuple[Stage, ...]) -> None:
+        universe = self._read_universe()
+        found = json.loads(self.workspace.path("benchmark", "benchmark.json").read_text())
+        tokens = load_arrays(self.workspace.path("encoding", "latents.safetensors"))["tokens"]
+        summary = {
+            "name": self.config.name,
+            "universe": {
+                "companies": len(universe.companies),
+                "filings": len(universe.companies),
+                "years": sorted({int(year) for year in universe.companies["fiscal_year"]}),
+                "prices": [f"{universe.prices.index[0]:%Y-%m-%d}", f"{universe.prices.index[-1]:%Y-%m-%d}"],
+                "with_sic": int((universe.companies["sic"] != "").sum()),
+                "with_gics": int((universe.companies["gics"] != "").sum()),
+                "dropped": universe.dropped,
+            },
+            "encoder": {
+                "model": self.config.encoder.model,
+                "hook": self.config.encoder.hook,
+                "sae": self.config.encoder.sae,
+                "similarity": self.config.similarity.sae,
+                "tokens": int(tokens.sum()),
+            },
+            "clustering": json.loads(self.workspace.path("clustering", "thetas.json").read_text()),
+            "benchmark_years": found["test"]["years"],
+            "benchmark": found["test"]["rows"],
+            "benchmark_before": found.get("before", {}).get("rows", []),
+            "benchmark_before_years": found.get("before", {}).get("years", []),
+            "backtest": json.loads(self.workspace.path("trading", "backtest.json").read_text()),
+            "timings": {stage.name: round(self.workspace.seconds(stage.name), 2) for stage in stages},
+        }
+        write_text(self.workspace.root / "summary.json", _json(summary))
+
+    def _read_universe(self) -> Universe:
+        return Universe(
+            pd.read_parquet(self.workspace.path("universe", "companies.parquet")),
+            pd.read_parquet(self.workspace.path("universe", "prices.parquet")),
+            json.loads(self.workspace.path("universe", "dropped.json").read_text()),
+        )
+
+    def _vectors(self, name: str) -> np.ndarray:
+        return load_arrays(self.workspace.path("similarity", f"{name}.safetensors"))["vectors"]
+
+    def _partition(self, name: str, companies: pd.DataFrame, labels: np.ndarray) -> pd.DataFrame:
+        rows = companies[["filing_id", "ticker", "fiscal_year"]].rename(columns={"fiscal_year": "year"})
+        return rows.assign(method=name, cluster=labels)[["method", "year", "cluster", "filing_id", "ticker"]]
+
+    def _labels(self, universe: Universe) -> dict[str, np.ndarray]:
+        """Cluster of each company by method, in the order of the universe."""
+        partition = pd.read_parquet(self.workspace.path("clustering", "partition.parquet"))
+        order = universe.companies["filing_id"]
+        return {
+            method: partition[partition["method"] == method].set_index("filing_id")["cluster"].loc[order].to_numpy()
+            for method in (*SIMILARITIES, *SCHEMES)
+        }
+
+    def _groupings(self, universe: Universe) -> list[Grouping]:
+        labels = self._labels(universe)
+        found = [classification(scheme, universe.companies[scheme].tolist()) for scheme in SCHEMES]
+        for name in SIMILARITIES:
+            vectors = self._vectors(name)
+            similarity = vectors @ vectors.T
+            found.append(Grouping(name, labels[name], (similarity + similarity.T) / 2))
+        return sorted(found, key=lambda grouping: ("sae", *SCHEMES, *SIMILARITIES).index(grouping.name))
+
+
+def _json(value: Any) -> str:
+    """JSON with NaN written as null, so that any reader takes it."""
+
+    def plain(item: Any) -> Any:
+        if isinstance(item, dict):
+            return {key: plain(entry) for key, entry in item.items()}
+        if isinstance(item, list | tuple):
+            return [plain(entry) for entry in item]
+        if isinstance(item, np.generic):
+            return plain(item.item())
+        return None if isinstance(item, float) and not np.isfinite(item) else item
+
+    return json.dumps(plain(value), indent=1)

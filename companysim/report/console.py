@@ -1,0 +1,240 @@
+"""What a person sees in the terminal: progress while a run works, tables with one sentence each when it is done."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from companysim.pipeline import Reporter
+from companysim.results import Run
+
+NAMES = {
+    "sae": "SAE latents",
+    "sic": "SIC",
+    "gics": "GICS",
+    "minilm": "MiniLM",
+    "tfidf": "TF-IDF",
+    "residual_mean": "residual mean",
+    "all_pairs": "all pairs",
+}
+
+
+class ConsoleReporter(Reporter):
+    """A progress bar per stage on stderr, with counts and time remaining."""
+
+    def __init__(self, console: Console) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description:<38}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> ConsoleReporter:
+        """Show the bars."""
+        self._progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Leave the bars as they are."""
+        self._progress.stop()
+
+    def start(self, stage: str, what: str) -> None:
+        """Add a bar for the stage."""
+        self._task = self._progress.add_task(what, total=1)
+
+    def advance(self, done: int, total: int) -> None:
+        """Move the bar."""
+        assert self._task is not None
+        self._progress.update(self._task, completed=done, total=total)
+
+    def say(self, message: str) -> None:
+        """Print a line above the bars."""
+        self._progress.console.print(message)
+
+    def end(self, stage: str, seconds: float, cached: bool) -> None:
+        """Fill the bar."""
+        assert self._task is not None
+        task = self._progress.tasks[self._task]
+        text = f"{task.description} (from disk)" if cached else task.description
+        self._progress.update(self._task, description=text, completed=task.total)
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """Write a figure with fixed digits; a missing one is a dash."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Return a plain table: first column left, the others right."""
+    result = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
+    for position, column in enumerate(columns):
+        result.add_column(column, justify="left" if position == 0 else "right", no_wrap=True)
+    for row in rows:
+        result.add_row(*row)
+    return result
+
+
+def benchmark_table(rows: Sequence[dict[str, Any]], years: Sequence[int]) -> Table:
+    """Return the benchmark's entries as a table."""
+    schemes = list(rows[0]["matched"])
+    columns = ["grouping", "MC", "null", "pair-weighted", "95 %", "coverage", "pairs"]
+    columns += [f"at {scheme.upper()}'s pairs" for scheme in schemes] + ["5 peers"]
+    body = []
+    for row in rows:
+        low, high = row.get("ci95", (None, None))
+        cells = [
+            NAMES.get(row["grouping"], row["grouping"]),
+            number(row.get("mean_correlation")),
+            number(row.get("size_matched_null")),
+            number(row["pair_weighted"]),
+            f"{number(low, 2)}..{number(high, 2)}" if low is not None else "-",
+            f"{row['coverage']:.0%}",
+            f"{row['share_of_pairs']:.2%}",
+        ]
+        for scheme in schemes:
+            value = row.get("matched", {}).get(scheme)
+            low, high = row.get("matched_ci95", {}).get(scheme, (None, None))
+            cells.append("-" if value is None else f"{value:.3f} ({low:.2f}..{high:.2f})")
+        body.append([*cells, number(row.get("peers5"))])
+    return table(f"Do similar companies move together? Monthly returns {min(years)}-{max(years)}", columns, body)
+
+
+def benchmark_sentence(rows: Sequence[dict[str, Any]]) -> str:
+    """Say which grouping explains returns best at matched granularity, whoever it is."""
+    scheme = next(iter(rows[0]["matched"]))
+    ranked = sorted((row for row in rows if "matched" in row), key=lambda row: -row["matched"][scheme])
+    best, sae = ranked[0], next(row for row in rows if row["grouping"] == "sae")
+    place = [row["grouping"] for row in ranked].index("sae") + 1
+    verdict = (
+        "the SAE leads"
+        if best is sae
+        else f"{NAMES[best['grouping']]} leads with {best['matched'][scheme]:.3f}; the SAE is number {place} of "
+        f"{len(ranked)} with {sae['matched'][scheme]:.3f}"
+    )
+    low, high = sae["matched_ci95"][scheme]
+    return (
+        f"At the same number of pairs as {scheme.upper()} groups, {verdict} (SAE's 95 % interval, firms and years resampled: "
+        f"{low:.2f} to {high:.2f}). MC averages over clusters and rewards tiny ones; compare it with its null, the same "
+        "cluster sizes filled at random."
+    )
+
+
+def backtest_table(rows: Sequence[dict[str, Any]], start: str, stop: str) -> Table:
+    """Return the backtest's entries as a table."""
+    columns = ["grouping", "tested", "passed", "pairs", "trades", "Sharpe gross", "Sharpe net", "return/yr", "drawdown"]
+    columns += ["hit rate", "placebo median", "placebo p"]
+    body = [
+        [
+            NAMES.get(row["grouping"], row["grouping"]),
+            *(str(row[key]) for key in ("candidates", "passed", "pairs", "trades")),
+            number(row["sharpe_gross"], 2),
+            number(row["sharpe_net"], 2),
+            f"{row['return_net_annual']:.2%}",
+            f"{row['max_drawdown']:.1%}",
+            "-" if row["hit_rate"] is None else f"{row['hit_rate']:.0%}",
+            number(row["placebo_median"], 2),
+            number(row["placebo_p"], 3),
+        ]
+        for row in rows
+    ]
+    return table(
+        f"What would trading the pairs have earned? Walk-forward, {start} to {stop}, after costs", columns, body
+    )
+
+
+def backtest_sentence(rows: Sequence[dict[str, Any]]) -> str:
+    """Say whether any grouping beats its placebo."""
+    winners = [NAMES[row["grouping"]] for row in rows if row["placebo_p"] is not None and row["placebo_p"] < 0.05]
+    verdict = f"below 0.05 for {', '.join(winners)}" if winners else "below 0.05 for none"
+    return (
+        "Pairs are chosen and measured on the formation window alone and filled at the next day's close. The placebo repeats "
+        f"the procedure on random pairs; the share of placebo books at least as good is {verdict} ({len(rows)} groupings tried)."
+    )
+
+
+def peers_table(peers: pd.DataFrame, title: str, years: tuple[int, int]) -> Table:
+    """Return the rows of `Run.peers` as a table."""
+    columns = {"rank": "rank", "ticker": "ticker", "company": "company", "similarity": "similarity"}
+    columns |= {"same_sic": "same SIC", "same_gics": "same GICS", "correlation": f"correlation {years[0]}-{years[1]}"}
+    shown = [name for name in columns if name in peers]
+    body = [[number(value) for value in row] for row in peers[shown].itertuples(index=False)]
+    return table(title, [columns[name] for name in shown], body)
+
+
+def print_run(run: Run, console: Console) -> None:
+    """Print a run's headline tables, what they mean, and where everything is."""
+    summary = run.summary
+    universe, encoder = summary["universe"], summary["encoder"]
+    dropped = ", ".join(f"{count} {reason}" for reason, count in universe["dropped"].items() if count) or "none"
+    console.print(
+        f"\n{universe['companies']} companies, prices {universe['prices'][0]} to {universe['prices'][1]} (left out: {dropped}); "
+        f"{encoder['tokens']:,} tokens through {encoder['model']} to {encoder['hook']}.\n",
+        highlight=False,
+    )
+    clusters = run.clusters()
+    body = [[str(row.cluster), str(row.size), shorten(str(row.tickers))] for row in clusters.head(8).itertuples()]
+    largest = Table(
+        title="The largest SAE clusters", title_justify="left", title_style="bold", box=None, pad_edge=False
+    )
+    for name, justify in (("cluster", "left"), ("size", "right"), ("companies", "left")):
+        largest.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for cells in body:
+        largest.add_row(*cells)
+    console.print(largest, highlight=False)
+    theta = summary["clustering"]["sae"]
+    console.print(
+        f"The spanning tree is cut at cosine distance {theta['theta']:.3f} ({theta['theta_z']:.2f} standard deviations below "
+        f"the mean if negative), where the share of grouped pairs is closest to {run.config.clustering.share_of_pairs:.1%}.\n",
+        highlight=False,
+    )
+    console.print(benchmark_table(summary["benchmark"], summary["benchmark_years"]), highlight=False)
+    console.print(benchmark_sentence(summary["benchmark"]) + "\n", highlight=False)
+    if summary["benchmark_before"]:
+        console.print(benchmark_table(summary["benchmark_before"], summary["benchmark_before_years"]), highlight=False)
+        console.print(
+            "The years before, on which choices such as the SAE's depth were made: not evidence, shown for comparison.\n",
+            highlight=False,
+        )
+    window = run.config.backtest
+    console.print(
+        backtest_table(summary["backtest"], f"{window.formation_end:%Y-%m-%d}", f"{window.trading_end:%Y-%m-%d}"),
+        highlight=False,
+    )
+    console.print(backtest_sentence(summary["backtest"]) + "\n", highlight=False)
+    seconds = summary["timings"]
+    spent = ", ".join(f"{stage} {value:.0f} s" for stage, value in seconds.items())
+    console.print(
+        f"Results: {run.root}/ (summary.json, CSV and parquet tables, figure.png).", highlight=False, soft_wrap=True
+    )
+    console.print(f"Time when last computed: {sum(seconds.values()):.0f} s ({spent}).", highlight=False, soft_wrap=True)
+
+
+def shorten(text: str, width: int = 80) -> str:
+    """Cut a list of words at `width` characters and say how many were left out."""
+    if len(text) <= width:
+        return text
+    kept = text[:width].rsplit(" ", 1)[0]
+    return f"{kept} ... and {len(text.split()) - len(kept.split())} more"
