@@ -50,7 +50,8 @@ class EncoderConfig(_Section):
 class SimilarityConfig(_Section):
     """How latents become similarities."""
 
-    sae: SaeSimilarity = "pca_cosine"
+    sae: SaeSimilarity = "cosine"
+    """Similarity of the default method. The published recipe, ``pca_cosine``, is always a row of its own."""
     pca_variance: Share = 0.9
 
 

@@ -23,7 +23,7 @@ from companysim.encoding.weights import REGISTRY, resolve
 from companysim.errors import DataError
 from companysim.matrices import csr_arrays, csr_from, load_arrays, save_arrays
 from companysim.results import Run
-from companysim.similarity import Cosine, StandardisedCosine, fitted_arrays, sae_similarity
+from companysim.similarity import Cosine, PcaCosine, StandardisedCosine, fitted_arrays, sae_similarity
 from companysim.trading import Protocol, Rules, placebo, walk_forward
 from companysim.trading.walk_forward import PROTOCOL
 from companysim.universe import COMPANIES, FILINGS, PRICES, Universe, build_universe, bundled, read_table
@@ -38,7 +38,7 @@ from companysim.workspace import (
     write_text,
 )
 
-SIMILARITIES = ("sae", "minilm", "tfidf", "residual_mean")
+SIMILARITIES = ("sae", "sae_pca", "minilm", "tfidf", "residual_mean")
 SCHEMES = ("sic", "gics")
 FRONTIER_SHARES = np.geomspace(0.0005, 0.3, 25)
 
@@ -202,6 +202,7 @@ class _Pipeline:
     def _similarity(self, folder: Path) -> None:
         estimators = {
             "sae": ("latents", sae_similarity(self.config.similarity)),
+            "sae_pca": ("latents", PcaCosine(self.config.similarity.pca_variance)),
             "minilm": ("minilm", Cosine()),
             "tfidf": ("tfidf", Cosine()),
             "residual_mean": ("residual_mean", StandardisedCosine()),

@@ -70,27 +70,38 @@ def benchmark(
     Parameters
     ----------
     groupings : sequence of Grouping
-        Those named in `LEVELS` are classifications; every grouping is also compared at their number of pairs, among
-        the companies that have their code.
+        The first is the one the others are measured against. Those named in `LEVELS` are classifications; every
+        grouping is also compared at their number of pairs, among the companies that have their code.
     correlations : mapping of year to ndarray, shape (n, n)
 
     Returns
     -------
     list of dict
-        One entry a grouping: grouping, mean_correlation, pair_weighted, ci95 (of pair_weighted; firms and years
-        resampled), coverage, share_of_pairs, clusters, largest, size_matched_null, null_p, matched
-        ``{scheme: correlation}``, matched_ci95 ``{scheme: [low, high]}``, peers5 (mean correlation with the five
-        nearest). A last entry, ``all_pairs``, is the mean of all pairs.
+        One entry a grouping:
+
+        - grouping, mean_correlation (MC), size_matched_null (MC of random clusters of the same sizes), null_p;
+        - pair_weighted with ci95 (firms and years resampled), coverage, share_of_pairs, clusters, largest;
+        - matched ``{scheme: correlation}`` of as many most similar pairs as the scheme groups, with matched_ci95
+          ``{scheme: [low, high]}``, and lead_ci95 ``{scheme: [low, high]}`` of the first grouping's figure less this
+          one's, in the same resamples;
+        - peers5, the mean correlation with the five nearest.
+
+        A last entry, ``all_pairs``, is the mean of all pairs.
     """
     schemes = [grouping for grouping in groupings if grouping.name in LEVELS]
-    rows = []
+    rows: list[dict[str, Any]] = []
+    reference: dict[str, np.ndarray] = {}
     for grouping in groupings:
         score = score_partition(grouping.labels, correlations)
         null = size_matched_null(grouping.labels, correlations, null_draws, seed)
         inside = np.equal.outer(grouping.labels, grouping.labels) & (grouping.labels >= 0)[:, None]
-        grouped = np.triu(inside, 1).astype(float)
-        spread = firm_year_bootstrap(grouped, correlations, bootstrap_draws, seed)
-        matched, matched_ci95 = _matched(grouping, schemes, correlations, bootstrap_draws, seed)
+        spread = firm_year_bootstrap(np.triu(inside, 1).astype(float), correlations, bootstrap_draws, seed)
+        matched, draws = {}, {}
+        for scheme in schemes:
+            weights, among = _matched_pairs(grouping, scheme, correlations)
+            matched[scheme.name] = weighted_correlation(weights, among)
+            draws[scheme.name] = firm_year_bootstrap(weights, among, bootstrap_draws, seed)
+        reference = reference or draws
         rows.append(
             {
                 "grouping": grouping.name,
@@ -101,10 +112,11 @@ def benchmark(
                 "share_of_pairs": score.share_of_pairs,
                 "clusters": score.clusters,
                 "largest": score.largest,
-                "size_matched_null": float(np.nanmean(null)) if np.isfinite(null).any() else float("nan"),
+                "size_matched_null": float(null.mean()),
                 "null_p": float((1 + (null >= score.mean_correlation).sum()) / (1 + null_draws)),
                 "matched": matched,
-                "matched_ci95": matched_ci95,
+                "matched_ci95": {name: list(interval(values)) for name, values in draws.items()},
+                "lead_ci95": {name: list(interval(reference[name] - values)) for name, values in draws.items()},
                 "peers5": peers_correlation(grouping.similarity, PEERS, correlations),
             }
         )
@@ -114,20 +126,15 @@ def benchmark(
     return rows
 
 
-def _matched(
-    grouping: Grouping, schemes: Sequence[Grouping], correlations: Correlations, draws: int, seed: int
-) -> tuple[dict[str, float], dict[str, list[float]]]:
-    """Mean correlation of as many most similar pairs as each scheme groups, among the companies it covers."""
-    value, spread = {}, {}
-    for scheme in schemes:
-        known = np.flatnonzero(scheme.labels >= 0)
-        sizes = np.unique(scheme.labels[known], return_counts=True)[1]
-        pairs = int((sizes * (sizes - 1) // 2).sum())
-        weights = top_pairs_weights(grouping.similarity[np.ix_(known, known)], pairs)
-        among = {year: values[np.ix_(known, known)] for year, values in correlations.items()}
-        value[scheme.name] = weighted_correlation(weights, among)
-        spread[scheme.name] = list(interval(firm_year_bootstrap(weights, among, draws, seed)))
-    return value, spread
+def _matched_pairs(
+    grouping: Grouping, scheme: Grouping, correlations: Correlations
+) -> tuple[np.ndarray, dict[int, np.ndarray]]:
+    """As many most similar pairs as `scheme` groups, among the companies it covers, and their correlations."""
+    known = np.flatnonzero(scheme.labels >= 0)
+    sizes = np.unique(scheme.labels[known], return_counts=True)[1]
+    pairs = int((sizes * (sizes - 1) // 2).sum())
+    weights = top_pairs_weights(grouping.similarity[np.ix_(known, known)], pairs)
+    return weights, {year: values[np.ix_(known, known)] for year, values in correlations.items()}
 
 
 def frontier(similarity: np.ndarray, correlations: Correlations, shares: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ later blocks are dropped after loading, and no language-model head or list of hi
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -182,6 +183,7 @@ def quiet() -> None:
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    os.environ["TQDM_DISABLE"] = "1"  # the GGUF reader asks tqdm directly
 
 
 def split(length: int, room: int, overlap: int) -> list[tuple[int, int, int]]:

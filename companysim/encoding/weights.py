@@ -19,6 +19,7 @@ from pathlib import Path
 
 from platformdirs import user_cache_dir
 
+from companysim.encoding.llm import quiet
 from companysim.errors import WeightsError
 
 
@@ -179,6 +180,7 @@ def _convert_gguf(gguf: Path, ready: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    quiet()
     where = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
     tokenizer = AutoTokenizer.from_pretrained(**where)
     model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)

@@ -24,6 +24,7 @@ from companysim.results import Run
 
 NAMES = {
     "sae": "SAE latents",
+    "sae_pca": "SAE, published",
     "sic": "SIC",
     "gics": "GICS",
     "minilm": "MiniLM",
@@ -119,33 +120,31 @@ def benchmark_table(rows: Sequence[dict[str, Any]], years: Sequence[int]) -> Tab
             low, high = row.get("matched_ci95", {}).get(scheme, (None, None))
             cells.append("-" if value is None else f"{value:.3f} ({low:.2f}..{high:.2f})")
         body.append([*cells, number(row.get("peers5"))])
-    return table(f"Do similar companies move together? Monthly returns {min(years)}-{max(years)}", columns, body)
+    title = f"Do similar companies move together? Monthly returns {min(years)}-{max(years)}"
+    return table(title, columns, body)
 
 
 def benchmark_sentence(rows: Sequence[dict[str, Any]]) -> str:
-    """Say which grouping explains returns best at matched granularity, whoever it is."""
+    """Say which grouping explains returns best at matched granularity, whoever it is, and how sure that is."""
     scheme = next(iter(rows[0]["matched"]))
-    ranked = sorted((row for row in rows if "matched" in row), key=lambda row: -row["matched"][scheme])
-    best, sae = ranked[0], next(row for row in rows if row["grouping"] == "sae")
-    place = [row["grouping"] for row in ranked].index("sae") + 1
-    verdict = (
-        "the SAE leads"
-        if best is sae
-        else f"{NAMES[best['grouping']]} leads with {best['matched'][scheme]:.3f}; the SAE is number {place} of "
-        f"{len(ranked)} with {sae['matched'][scheme]:.3f}"
-    )
-    low, high = sae["matched_ci95"][scheme]
+    sae, *others = sorted((row for row in rows if "matched" in row), key=lambda row: row["grouping"] != "sae")
+    rival = max(others, key=lambda row: row["matched"][scheme])
+    lead = sae["matched"][scheme] - rival["matched"][scheme]
+    low, high = rival["lead_ci95"][scheme]
+    verdict = "leads" if lead > 0 else "trails"
+    sure = "a difference beyond chance" if low > 0 or high < 0 else "which may be chance"
     return (
-        f"At the same number of pairs as {scheme.upper()} groups, {verdict} (SAE's 95 % interval, firms and years resampled: "
-        f"{low:.2f} to {high:.2f}). MC averages over clusters and rewards tiny ones; compare it with its null, the same "
-        "cluster sizes filled at random."
+        f"At the same number of pairs as {scheme.upper()} groups, the SAE {verdict} its best rival "
+        f"({NAMES[rival['grouping']]}) by {abs(lead):.3f} (95 % interval of SAE less rival {low:+.2f} to {high:+.2f}, firms "
+        f"and years resampled): {sure}. MC averages over clusters and rewards tiny ones; its null fills clusters of the "
+        "same sizes at random."
     )
 
 
 def backtest_table(rows: Sequence[dict[str, Any]], start: str, stop: str) -> Table:
     """Return the backtest's entries as a table."""
-    columns = ["grouping", "tested", "passed", "pairs", "trades", "Sharpe gross", "Sharpe net", "return/yr", "drawdown"]
-    columns += ["hit rate", "placebo median", "placebo p"]
+    columns = ["grouping", "tested", "passed", "pairs", "trades", "Sharpe gross", "Sharpe net", "return/yr"]
+    columns += ["drawdown", "hit rate", "placebo median", "placebo p"]
     body = [
         [
             NAMES.get(row["grouping"], row["grouping"]),
@@ -170,8 +169,9 @@ def backtest_sentence(rows: Sequence[dict[str, Any]]) -> str:
     winners = [NAMES[row["grouping"]] for row in rows if row["placebo_p"] is not None and row["placebo_p"] < 0.05]
     verdict = f"below 0.05 for {', '.join(winners)}" if winners else "below 0.05 for none"
     return (
-        "Pairs are chosen and measured on the formation window alone and filled at the next day's close. The placebo repeats "
-        f"the procedure on random pairs; the share of placebo books at least as good is {verdict} ({len(rows)} groupings tried)."
+        "Pairs are chosen and measured on the formation window alone and filled at the next day's close. The placebo "
+        "repeats the procedure on random pairs; the share of placebo books at least as good is "
+        f"{verdict} ({len(rows)} groupings tried)."
     )
 
 
@@ -189,8 +189,9 @@ def print_run(run: Run, console: Console) -> None:
     summary = run.summary
     universe, encoder = summary["universe"], summary["encoder"]
     dropped = ", ".join(f"{count} {reason}" for reason, count in universe["dropped"].items() if count) or "none"
+    start, stop = universe["prices"]
     console.print(
-        f"\n{universe['companies']} companies, prices {universe['prices'][0]} to {universe['prices'][1]} (left out: {dropped}); "
+        f"\n{universe['companies']} companies, prices {start} to {stop} (left out: {dropped}); "
         f"{encoder['tokens']:,} tokens through {encoder['model']} to {encoder['hook']}.\n",
         highlight=False,
     )
@@ -206,8 +207,8 @@ def print_run(run: Run, console: Console) -> None:
     console.print(largest, highlight=False)
     theta = summary["clustering"]["sae"]
     console.print(
-        f"The spanning tree is cut at cosine distance {theta['theta']:.3f} ({theta['theta_z']:.2f} standard deviations below "
-        f"the mean if negative), where the share of grouped pairs is closest to {run.config.clustering.share_of_pairs:.1%}.\n",
+        f"The spanning tree is cut at cosine distance {theta['theta']:.3f} ({theta['theta_z']:+.2f} in z units), where the "
+        f"share of grouped pairs is closest to {run.config.clustering.share_of_pairs:.1%}.\n",
         highlight=False,
     )
     console.print(benchmark_table(summary["benchmark"], summary["benchmark_years"]), highlight=False)
@@ -215,7 +216,7 @@ def print_run(run: Run, console: Console) -> None:
     if summary["benchmark_before"]:
         console.print(benchmark_table(summary["benchmark_before"], summary["benchmark_before_years"]), highlight=False)
         console.print(
-            "The years before, on which choices such as the SAE's depth were made: not evidence, shown for comparison.\n",
+            "The years before, on which choices such as the SAE's depth were made: not evidence, only comparison.\n",
             highlight=False,
         )
     window = run.config.backtest
@@ -226,10 +227,11 @@ def print_run(run: Run, console: Console) -> None:
     console.print(backtest_sentence(summary["backtest"]) + "\n", highlight=False)
     seconds = summary["timings"]
     spent = ", ".join(f"{stage} {value:.0f} s" for stage, value in seconds.items())
-    console.print(
-        f"Results: {run.root}/ (summary.json, CSV and parquet tables, figure.png).", highlight=False, soft_wrap=True
-    )
-    console.print(f"Time when last computed: {sum(seconds.values()):.0f} s ({spent}).", highlight=False, soft_wrap=True)
+    for line in (
+        f"Results: {run.root}/ (summary.json, CSV and parquet tables, figure.png).",
+        f"Time when last computed: {sum(seconds.values()):.0f} s ({spent}).",
+    ):
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def shorten(text: str, width: int = 80) -> str:

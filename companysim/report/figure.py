@@ -16,6 +16,7 @@ from companysim.workspace import write
 # Okabe and Ito's colours, which colour-blind readers tell apart, each with a line style of its own.
 STYLES = {
     "sae": ("#D55E00", "-", 2.6),
+    "sae_pca": ("#CC79A7", "--", 1.6),
     "residual_mean": ("#E69F00", "--", 1.6),
     "tfidf": ("#0072B2", "-", 1.6),
     "minilm": ("#56B4E9", "-.", 1.6),

@@ -101,9 +101,9 @@ def _one_way(logs: np.ndarray, dependent: np.ndarray, explaining: np.ndarray) ->
 def adf(series: np.ndarray, max_lag: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Augmented Dickey-Fuller statistics without deterministic terms, lags by AIC.
 
-    All lag orders are compared on the sample the longest one leaves, then the chosen one is estimated on all data it can
-    use, as statsmodels does. One Cholesky factor of each series' cross-products holds the residual sums of squares of all
-    nested regressions: with the dependent variable last, each regressor takes away the square of its entry.
+    All lag orders are compared on the sample the longest one leaves, then the chosen one is estimated on all data it
+    can use, as statsmodels does. One Cholesky factor of each series' cross-products holds the residual sums of squares
+    of all nested regressions: with the dependent variable last, each regressor takes away the square of its entry.
 
     Parameters
     ----------

@@ -74,8 +74,8 @@ def zscores(view: np.ndarray, pairs: pd.DataFrame) -> np.ndarray:
 def simulate(prices: pd.DataFrame, pairs: pd.DataFrame, rules: Rules) -> Book:
     """Trade `pairs` over the days of `prices`.
 
-    Each pair has capital 1. An open pair holds gross exposure 1 at entry, split ``1 : |hedge_ratio|`` between a long and
-    a short leg, in fixed shares until it is closed. A leg whose prices have ended is closed at its last price.
+    Each pair has capital 1. An open pair holds gross exposure 1 at entry, split ``1 : |hedge_ratio|`` between a long
+    and a short leg, in fixed shares until it is closed. A leg whose prices have ended is closed at its last price.
 
     Parameters
     ----------

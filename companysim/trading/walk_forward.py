@@ -1,8 +1,8 @@
 """The walk-forward protocol: choose pairs on the formation window, trade them on what follows.
 
-Hedge ratios, intercepts and z-score scales come from the formation window and stay frozen. The placebo repeats the whole
-procedure, screen included, on random pairs in the same number, so that "cointegrated" pairs found by chance alone are
-what a grouping has to beat.
+Hedge ratios, intercepts and z-score scales come from the formation window and stay frozen. The placebo repeats the
+whole procedure, screen included, on random pairs in the same number, so that "cointegrated" pairs found by chance
+alone are what a grouping has to beat.
 """
 
 from __future__ import annotations
