@@ -21,6 +21,7 @@ from companysim.encoding.encode import encode_in_blocks
 from companysim.encoding.models import load_models, sae_path
 from companysim.encoding.weights import REGISTRY, resolve
 from companysim.errors import DataError
+from companysim.explain import latent_terms
 from companysim.matrices import csr_arrays, csr_from, load_arrays, save_arrays
 from companysim.results import Run
 from companysim.similarity import Cosine, PcaCosine, StandardisedCosine, fitted_arrays, sae_similarity
@@ -138,6 +139,7 @@ class _Pipeline:
                   dump["similarity"], self._similarity),
             Stage("clustering", "cutting spanning trees", ("similarity",), ("clustering",),
                   dump["clustering"], self._clustering),
+            Stage("explain", "naming latents", ("encoding",), ("explain",), None, self._explain),
             Stage("benchmark", "scoring against returns", ("universe", "similarity", "clustering"), ("benchmark",),
                   [dump["benchmark"], c.seed], self._benchmark),
             Stage("trading", "backtesting pairs", ("universe", "clustering"), ("trading",),
@@ -239,6 +241,12 @@ class _Pipeline:
         partition = pd.concat(partitions, ignore_index=True)
         write_parquet(folder / "partition.parquet", partition)
         write_text(folder / "thetas.json", json.dumps(thetas, indent=1))
+
+    def _explain(self, folder: Path) -> None:
+        latents = csr_from(load_arrays(self.workspace.path("encoding", "latents.safetensors")))
+        terms = latent_terms(latents, self._read_universe().companies["text"].tolist())
+        labels = pd.DataFrame({"latent": np.arange(len(terms)), "label": terms})
+        write_parquet(folder / "labels.parquet", labels)
 
     def _benchmark(self, folder: Path) -> None:
         universe, settings = self._read_universe(), self.config.benchmark

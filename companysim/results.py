@@ -14,7 +14,8 @@ import pandas as pd
 from companysim.benchmark import correlation
 from companysim.config import RunConfig, load_config
 from companysim.errors import ConfigError, DataError, RunError, UnknownTickerError
-from companysim.matrices import load_arrays
+from companysim.explain import shared_latents, unit_latents
+from companysim.matrices import csr_from, load_arrays
 from companysim.similarity import restore, sae_similarity
 from companysim.universe import log_returns
 from companysim.workspace import CONFIG
@@ -121,8 +122,9 @@ class Run:
         Returns
         -------
         DataFrame
-            rank, ticker, company, similarity (cosine of the SAE vectors), same_sic, same_gics (None where a code is
-            missing), correlation (of daily log returns over the benchmark's years).
+            rank, ticker, company, similarity (of the SAE vectors), same_sic, same_gics (None where a code is missing),
+            correlation (of daily log returns over the benchmark's years), why (terms of the two latents the companies
+            share most beyond the usual; see `companysim.explain`).
 
         Raises
         ------
@@ -130,7 +132,7 @@ class Run:
             If the run has no such ticker; the message names the nearest ones.
         """
         row = self._row(ticker)
-        return self._ranked(self._vectors[row], k, row)
+        return self._ranked(self._vectors[row], self._latents[row], k, row)
 
     def peers_of_text(self, text: str, k: int = 10) -> pd.DataFrame:
         """Return the companies most similar to a text nobody has seen: a private company, a draft.
@@ -140,7 +142,7 @@ class Run:
         Returns
         -------
         DataFrame
-            rank, ticker, company, similarity.
+            rank, ticker, company, similarity, why.
 
         Raises
         ------
@@ -156,11 +158,19 @@ class Run:
         estimator = restore(
             sae_similarity(self.config.similarity), load_arrays(self.root / "similarity" / "sae_estimator.safetensors")
         )
-        return self._ranked(estimator.transform(encoded.latents)[0], k, None)
+        return self._ranked(estimator.transform(encoded.latents)[0], unit_latents(encoded.latents)[0], k, None)
 
     @cached_property
     def _vectors(self) -> np.ndarray:
         return load_arrays(self.root / "similarity" / "sae.safetensors")["vectors"]
+
+    @cached_property
+    def _latents(self) -> np.ndarray:
+        return unit_latents(csr_from(load_arrays(self.root / "encoding" / "latents.safetensors")))
+
+    @cached_property
+    def _labels(self) -> list[str]:
+        return self._table("explain/labels.parquet")["label"].tolist()
 
     @cached_property
     def _correlations(self) -> np.ndarray:
@@ -170,7 +180,7 @@ class Run:
         daily = log_returns(prices[(years >= settings.first_year) & (years <= settings.last_year)], "D")
         return correlation(daily.to_numpy(), min_periods=60)
 
-    def _ranked(self, vector: np.ndarray, k: int, row: int | None) -> pd.DataFrame:
+    def _ranked(self, vector: np.ndarray, latents: np.ndarray, k: int, row: int | None) -> pd.DataFrame:
         if k < 1:
             raise ConfigError(f"k is {k}: ask for at least one peer")
         similarity = self._vectors @ vector
@@ -184,6 +194,11 @@ class Run:
                 same = [bool(code == own) if code and own else None for code in other]
                 table[f"same_{scheme}"] = pd.Series(same, dtype=object)
             table["correlation"] = self._correlations[row, order]
+        usual = self._latents.mean(axis=0)
+        table["why"] = [
+            " | ".join(filter(None, (self._labels[j] for j in shared_latents(latents, self._latents[i], usual, 2))))
+            for i in order
+        ]
         return table
 
     def _row(self, ticker: str) -> int:

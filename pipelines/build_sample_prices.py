@@ -1,11 +1,11 @@
 """Rebuild ``data/sample/prices.parquet`` from the daily returns in the sdist of cvxportfolio 1.5.1.
 
-Usage: ``python pipelines/build_sample_prices.py [--check]``. Needs pip and its index; nothing of the sdist's own code is
-imported by this script. With ``--check`` the rebuilt table is compared with the one in place.
+Usage: ``python pipelines/build_sample_prices.py [--check]``. Needs pip and its index; nothing of the sdist's own code
+is imported by this script. With ``--check`` the rebuilt table is compared with the one in place.
 
-The sdist's ``examples/paper_examples/returns.csv.gz`` holds daily total returns of 431 US large companies and of cash, one
-row a day from 2007-01-04 to 2016-12-30. Prices are their running product from 100 before the first day, stored as float32
-(relative rounding 6e-8, far below one basis point of a daily return).
+The sdist's ``examples/paper_examples/returns.csv.gz`` holds daily total returns of 431 US large companies and of cash,
+one row a day from 2007-01-04 to 2016-12-30. Prices are their running product from 100 before the first day, stored as
+float32 (relative rounding 6e-8, far below one basis point of a daily return).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def fetch_returns() -> pd.DataFrame:
 
 def to_prices(returns: pd.DataFrame) -> pd.DataFrame:
     """Turn daily returns into the long price table: date, ticker, adj_close."""
-    prices = 100 * (1 + returns.sort_index(axis=1)).cumprod()
+    prices = (100 * (1 + returns.sort_index(axis=1)).cumprod()).copy()
     long = prices.rename_axis("date").reset_index().melt("date", var_name="ticker", value_name="adj_close")
     return long.sort_values(["ticker", "date"], ignore_index=True).astype({"adj_close": "float32"})
 

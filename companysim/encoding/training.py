@@ -8,10 +8,11 @@ weights afterwards, so that the result reads raw activations.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from companysim.encoding.llm import ResidualStream, Window
 from companysim.encoding.sae import TopKSAE
 from companysim.errors import DataError
 
@@ -69,6 +70,22 @@ class Quality:
     fraction_unexplained: float
     l0: float
     dead_share: float
+
+
+def collect_activations(
+    stream: ResidualStream,
+    windows: Sequence[Window],
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> torch.Tensor:
+    """Residual-stream rows of all counted tokens of `windows`, shape (tokens, d_in), bfloat16 to halve the memory."""
+    import torch
+
+    batches = stream.batches(windows)
+    rows: list[torch.Tensor] = []
+    for done, batch in enumerate(batches, start=1):
+        rows.extend(hidden.to(torch.bfloat16).cpu() for _, hidden in stream.activations(batch))
+        report(done, len(batches))
+    return torch.cat(rows)
 
 
 def train_topk(

@@ -88,11 +88,13 @@ def number(value: Any, digits: int = 3) -> str:
     return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """Return a plain table: first column left, the others right."""
+def table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[str] = ("grouping", "cluster")
+) -> Table:
+    """Return a plain table: the columns named in `left` at the left, the others at the right."""
     result = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
-    for position, column in enumerate(columns):
-        result.add_column(column, justify="left" if position == 0 else "right", no_wrap=True)
+    for column in columns:
+        result.add_column(column, justify="left" if column in left else "right", no_wrap=True)
     for row in rows:
         result.add_row(*row)
     return result
@@ -135,9 +137,9 @@ def benchmark_sentence(rows: Sequence[dict[str, Any]]) -> str:
     sure = "a difference beyond chance" if low > 0 or high < 0 else "which may be chance"
     return (
         f"At the same number of pairs as {scheme.upper()} groups, the SAE {verdict} its best rival "
-        f"({NAMES[rival['grouping']]}) by {abs(lead):.3f} (95 % interval of SAE less rival {low:+.2f} to {high:+.2f}, firms "
-        f"and years resampled): {sure}. MC averages over clusters and rewards tiny ones; its null fills clusters of the "
-        "same sizes at random."
+        f"({NAMES[rival['grouping']]}) by {abs(lead):.3f} (95 % interval of SAE less rival {low:+.2f} to {high:+.2f}, "
+        f"firms and years resampled): {sure}. MC averages over clusters and rewards tiny ones; its null fills clusters "
+        "of the same sizes at random."
     )
 
 
@@ -179,9 +181,10 @@ def peers_table(peers: pd.DataFrame, title: str, years: tuple[int, int]) -> Tabl
     """Return the rows of `Run.peers` as a table."""
     columns = {"rank": "rank", "ticker": "ticker", "company": "company", "similarity": "similarity"}
     columns |= {"same_sic": "same SIC", "same_gics": "same GICS", "correlation": f"correlation {years[0]}-{years[1]}"}
+    columns |= {"why": "shares above all (terms of the latents)"}
     shown = [name for name in columns if name in peers]
     body = [[number(value) for value in row] for row in peers[shown].itertuples(index=False)]
-    return table(title, [columns[name] for name in shown], body)
+    return table(title, [columns[name] for name in shown], body, left=("company", columns["why"]))
 
 
 def print_run(run: Run, console: Console) -> None:
@@ -197,18 +200,12 @@ def print_run(run: Run, console: Console) -> None:
     )
     clusters = run.clusters()
     body = [[str(row.cluster), str(row.size), shorten(str(row.tickers))] for row in clusters.head(8).itertuples()]
-    largest = Table(
-        title="The largest SAE clusters", title_justify="left", title_style="bold", box=None, pad_edge=False
-    )
-    for name, justify in (("cluster", "left"), ("size", "right"), ("companies", "left")):
-        largest.add_column(name, justify=justify)  # type: ignore[arg-type]
-    for cells in body:
-        largest.add_row(*cells)
+    largest = table("The largest SAE clusters", ["cluster", "size", "companies"], body, left=("cluster", "companies"))
     console.print(largest, highlight=False)
     theta = summary["clustering"]["sae"]
     console.print(
-        f"The spanning tree is cut at cosine distance {theta['theta']:.3f} ({theta['theta_z']:+.2f} in z units), where the "
-        f"share of grouped pairs is closest to {run.config.clustering.share_of_pairs:.1%}.\n",
+        f"The spanning tree is cut at cosine distance {theta['theta']:.3f} ({theta['theta_z']:+.2f} in z units), where "
+        f"the share of grouped pairs is closest to {run.config.clustering.share_of_pairs:.1%}.\n",
         highlight=False,
     )
     console.print(benchmark_table(summary["benchmark"], summary["benchmark_years"]), highlight=False)
