@@ -46,8 +46,9 @@ def correlation(returns: np.ndarray, min_periods: int = MIN_MONTHS) -> np.ndarra
         Pairs with fewer common periods are NaN.
     """
     seen = np.isfinite(returns)
-    centre = np.nanmean(np.where(seen.any(axis=0), returns, 0.0), axis=0)  # one shift a series: better conditioned
-    x = np.where(seen, returns - centre, 0.0)
+    filled = np.where(seen, returns, 0.0)
+    centre = filled.sum(axis=0) / np.maximum(seen.sum(axis=0), 1)  # one shift a series: better conditioned
+    x = np.where(seen, filled - centre, 0.0)
     m = seen.astype(float)
     n = m.T @ m
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -91,9 +91,9 @@ def top_pairs_weights(similarity: np.ndarray, pairs: int) -> np.ndarray:
     i, j = np.triu_indices(len(similarity), 1)
     values = similarity[i, j]
     weights = np.zeros_like(similarity, dtype=float)
+    pairs = min(pairs, len(values))
     if pairs <= 0:
         return weights
-    pairs = min(pairs, len(values))
     boundary = np.partition(values, len(values) - pairs)[len(values) - pairs]
     above, tied = values > boundary, values == boundary
     weights[i, j] = above + tied * (pairs - above.sum()) / tied.sum()

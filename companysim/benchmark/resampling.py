@@ -10,7 +10,8 @@ from companysim.benchmark.metrics import Correlations
 def size_matched_null(labels: np.ndarray, correlations: Correlations, draws: int, seed: int) -> np.ndarray:
     """MC of random partitions with the same cluster sizes, shape (draws,).
 
-    The companies that carry a label are permuted among the labels; companies without one keep out.
+    The companies that carry a label are permuted among the labels; companies without one keep out. NaN where no
+    cluster has two members, or none of a draw's pairs has a correlation.
     """
     rng = np.random.default_rng(seed)
     known = np.flatnonzero(labels >= 0)
@@ -18,11 +19,11 @@ def size_matched_null(labels: np.ndarray, correlations: Correlations, draws: int
     order = np.argsort(codes, kind="stable")
     sizes = np.bincount(codes)
     multi = sizes > 1
+    if not multi.any() or not correlations:
+        return np.full(draws, np.nan)
     i, j = _pairs_within(sizes)
     bounds = np.concatenate([[0], np.cumsum(sizes * (sizes - 1) // 2)])[:-1]
     result = np.full((draws, len(correlations)), np.nan)
-    if not multi.any():
-        return np.full(draws, np.nan)
     members = known[order]
     for draw in range(draws):
         shuffled = rng.permutation(members)
@@ -32,8 +33,11 @@ def size_matched_null(labels: np.ndarray, correlations: Correlations, draws: int
             finite = np.isfinite(pair)
             sums = np.add.reduceat(np.where(finite, pair, 0.0), bounds[multi])
             counts = np.add.reduceat(finite.astype(float), bounds[multi])
-            result[draw, column] = (sums[counts > 0] / counts[counts > 0]).mean()
-    means: np.ndarray = np.nanmean(result, axis=1)
+            if counts.any():
+                result[draw, column] = (sums[counts > 0] / counts[counts > 0]).mean()
+    scored = np.isfinite(result).any(axis=1)
+    means = np.full(draws, np.nan)
+    means[scored] = np.nanmean(result[scored], axis=1)
     return means
 
 
@@ -46,10 +50,12 @@ def firm_year_bootstrap(weights: np.ndarray, correlations: Correlations, draws: 
     Parameters
     ----------
     weights : ndarray, shape (n, n)
-        Pair weights in the upper triangle, such as 1 where a pair is grouped.
+        Pair weights in the upper triangle, such as 1 where a pair is grouped. Draws without any pair are NaN.
     """
     rng = np.random.default_rng(seed)
     n, years = len(weights), len(correlations)
+    if not n or not years:
+        return np.full(draws, np.nan)
     firms = rng.multinomial(n, np.full(n, 1 / n), size=draws).astype(float)
     chosen = rng.multinomial(years, np.full(years, 1 / years), size=draws).astype(float)
     yearly = np.full((draws, years), np.nan)

@@ -86,7 +86,8 @@ def benchmark(
           one's, in the same resamples;
         - peers5, the mean correlation with the five nearest.
 
-        A last entry, ``all_pairs``, is the mean of all pairs.
+        A last entry, ``all_pairs``, is the mean of all pairs. A figure without any pair to rest on (no cluster of
+        two, a scheme no company has a code of) is NaN.
     """
     schemes = [grouping for grouping in groupings if grouping.name in LEVELS]
     rows: list[dict[str, Any]] = []
@@ -94,6 +95,7 @@ def benchmark(
     for grouping in groupings:
         score = score_partition(grouping.labels, correlations)
         null = size_matched_null(grouping.labels, correlations, null_draws, seed)
+        null = null[np.isfinite(null)]
         inside = np.equal.outer(grouping.labels, grouping.labels) & (grouping.labels >= 0)[:, None]
         spread = firm_year_bootstrap(np.triu(inside, 1).astype(float), correlations, bootstrap_draws, seed)
         matched, draws = {}, {}
@@ -112,8 +114,8 @@ def benchmark(
                 "share_of_pairs": score.share_of_pairs,
                 "clusters": score.clusters,
                 "largest": score.largest,
-                "size_matched_null": float(null.mean()),
-                "null_p": float((1 + (null >= score.mean_correlation).sum()) / (1 + null_draws)),
+                "size_matched_null": float(null.mean()) if len(null) else float("nan"),
+                "null_p": _p_value(score.mean_correlation, null),
                 "matched": matched,
                 "matched_ci95": {name: list(interval(values)) for name, values in draws.items()},
                 "lead_ci95": {name: list(interval(reference[name] - values)) for name, values in draws.items()},
@@ -124,6 +126,13 @@ def benchmark(
     everything = weighted_correlation(np.triu(np.ones((n, n)), 1), correlations)
     rows.append({"grouping": "all_pairs", "pair_weighted": everything, "coverage": 1.0, "share_of_pairs": 1.0})
     return rows
+
+
+def _p_value(value: float, null: np.ndarray) -> float:
+    """Share of draws that reach `value`, counting the value itself as one; NaN where there is nothing to compare."""
+    if not len(null) or not np.isfinite(value):
+        return float("nan")
+    return float((1 + (null >= value).sum()) / (1 + len(null)))
 
 
 def _matched_pairs(

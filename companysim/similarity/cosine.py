@@ -57,7 +57,7 @@ class StandardisedCosine(TransformerMixin, BaseEstimator):
         dense = _dense(X)
         self.n_features_in_ = X.shape[1]
         self.mean_ = dense.mean(axis=0)
-        self.scale_ = dense.std(axis=0)
+        self.scale_ = np.where(np.ptp(dense, axis=0) > 0, dense.std(axis=0), 0.0)  # rounding gives constants a spread
         return self
 
     def transform(self, X: Matrix) -> np.ndarray:

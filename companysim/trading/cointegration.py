@@ -16,6 +16,8 @@ from companysim.errors import DataError
 _BLOCK = 128
 COLLINEAR = 1 - 1e-6
 """Two series whose R^2 exceeds this are lines of one company, not a pair."""
+MIN_DAYS = 20
+"""On fewer days the longest lag order would leave no degree of freedom."""
 
 
 def engle_granger(logs: np.ndarray, first: np.ndarray, second: np.ndarray) -> pd.DataFrame:
@@ -37,23 +39,26 @@ def engle_granger(logs: np.ndarray, first: np.ndarray, second: np.ndarray) -> pd
         One row a pair: first, second (the dependent and the explaining series after the choice), adf_t, p_value, lags,
         hedge_ratio, intercept, residual_sd, half_life (days, from the coefficient of
         the lagged level; infinite without mean reversion). A pair of constant or
-        collinear series has adf_t NaN and p_value 1.
+        collinear series, or whose residual stands still for so long that the test
+        regression is singular, has adf_t NaN and p_value 1.
 
     Raises
     ------
     DataError
-        If a tested series has a missing value: a NaN would otherwise pass as perfectly cointegrated.
+        If there are fewer than 20 days, or if a tested series has a missing value: a NaN would otherwise pass as
+        perfectly cointegrated.
     """
+    if len(logs) < MIN_DAYS:
+        raise DataError(f"a cointegration test on {len(logs)} days of prices is meaningless: give at least {MIN_DAYS}")
     used = np.unique(np.concatenate([first, second]))
     if not np.isfinite(logs[:, used]).all():
         bad = int(used[~np.isfinite(logs[:, used]).all(axis=0)][0])
         raise DataError(f"series {bad} has missing prices in the formation window: test complete series only")
     blocks = [
         _better(logs, first[start : start + _BLOCK], second[start : start + _BLOCK])
-        for start in range(0, len(first), _BLOCK)
+        for start in range(0, max(1, len(first)), _BLOCK)  # no pairs: one empty block, which has the columns and types
     ]
-    columns = ["first", "second", "adf_t", "p_value", "lags", "hedge_ratio", "intercept", "residual_sd", "half_life"]
-    return pd.concat(blocks, ignore_index=True) if blocks else pd.DataFrame(columns=columns)
+    return pd.concat(blocks, ignore_index=True)
 
 
 def _better(logs: np.ndarray, first: np.ndarray, second: np.ndarray) -> pd.DataFrame:
@@ -114,7 +119,8 @@ def adf(series: np.ndarray, max_lag: int | None = None) -> tuple[np.ndarray, np.
     Returns
     -------
     t, lags, gamma : ndarray, shape (n,)
-        Statistic, lags used, and coefficient of the lagged level.
+        Statistic, lags used, and coefficient of the lagged level. A series whose regression is singular (constant,
+        or standing still but for a few days) has t and gamma NaN and lags 0.
     """
     days, n = series.shape
     if max_lag is None:
@@ -122,15 +128,17 @@ def adf(series: np.ndarray, max_lag: int | None = None) -> tuple[np.ndarray, np.
     max_lag = min(max_lag, days // 2 - 1)
     gram = _cross_products(series, max_lag)
     scale = np.sqrt(np.einsum("pii->pi", gram))
-    lower = np.linalg.cholesky(gram / (scale[:, :, None] * scale[:, None, :]))
+    scale[scale == 0] = 1
+    lower = _cholesky(gram / (scale[:, :, None] * scale[:, None, :]))
     taken = np.cumsum(lower[:, -1, :-1] ** 2, axis=1)  # share of y'y explained by 1, 2, ... regressors
     nobs = days - 1 - max_lag
     regressors = np.arange(1, max_lag + 2)
     aic = nobs * np.log(np.maximum(1 - taken, 1e-300)) + 2 * regressors
-    lags = aic.argmin(axis=1)
-    t, gamma = np.empty(n), np.empty(n)
-    for lag in np.unique(lags):
-        members = np.flatnonzero(lags == lag)
+    regular = np.isfinite(aic).all(axis=1)
+    lags = np.where(regular, aic.argmin(axis=1), 0)
+    t, gamma = np.full(n, np.nan), np.full(n, np.nan)
+    for lag in np.unique(lags[regular]):
+        members = np.flatnonzero(regular & (lags == lag))
         products = _cross_products(series[:, members], int(lag))
         xx, xy, yy = products[:, :-1, :-1], products[:, :-1, -1], products[:, -1, -1]
         inverse = np.linalg.inv(xx)
@@ -140,6 +148,16 @@ def adf(series: np.ndarray, max_lag: int | None = None) -> tuple[np.ndarray, np.
         gamma[members] = beta[:, 0]
         t[members] = beta[:, 0] / np.sqrt(variance * inverse[:, 0, 0])
     return t, lags, gamma
+
+
+def _cholesky(matrices: np.ndarray) -> np.ndarray:
+    """Lower factors of a stack of matrices; NaN for those that are not positive definite."""
+    try:
+        return np.linalg.cholesky(matrices)
+    except np.linalg.LinAlgError:  # numpy does not say which one it was
+        if len(matrices) == 1:
+            return np.full_like(matrices, np.nan)
+        return np.concatenate([_cholesky(matrix[None]) for matrix in matrices])
 
 
 def _cross_products(series: np.ndarray, lag: int) -> np.ndarray:

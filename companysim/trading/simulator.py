@@ -1,7 +1,8 @@
 """A two-leg pairs simulator whose decisions cannot see the future.
 
 On each day the rules receive a read-only view of the prices that ends on that day. What they decide is filled at the
-close of the next day on which both legs have a price. Each pair keeps its own book; the books add up by date.
+close of the next day on which both legs have a price; an order to open does not wait and is withdrawn if a leg has
+no price the day after. Each pair keeps its own book; the books add up by date.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+
+from companysim.errors import DataError
 
 TRADING_DAYS = 252
 REASONS = ("exit", "stop", "time", "delisted", "end")
@@ -71,6 +74,20 @@ def zscores(view: np.ndarray, pairs: pd.DataFrame) -> np.ndarray:
     return result
 
 
+def check_prices(prices: pd.DataFrame) -> None:
+    """Raise DataError unless dates ascend and every price is positive and finite, or NaN."""
+    if not (prices.index.is_monotonic_increasing and prices.index.is_unique):
+        raise DataError("the dates of the prices do not ascend: sort them and drop those that come twice")
+    values = prices.to_numpy(dtype=float)
+    bad = np.argwhere((values <= 0) | np.isinf(values))
+    if len(bad):
+        day, column = bad[0]
+        raise DataError(
+            f"the price of {prices.columns[column]} on {prices.index[day]:%Y-%m-%d} is {values[day, column]:g}: "
+            "prices must be positive; leave out those that are missing"
+        )
+
+
 def simulate(prices: pd.DataFrame, pairs: pd.DataFrame, rules: Rules) -> Book:
     """Trade `pairs` over the days of `prices`.
 
@@ -83,7 +100,13 @@ def simulate(prices: pd.DataFrame, pairs: pd.DataFrame, rules: Rules) -> Book:
         Positive; NaN where a series has no price.
     pairs : DataFrame
         Rows of `companysim.trading.cointegration.engle_granger`: first, second, hedge_ratio, intercept, residual_sd.
+
+    Raises
+    ------
+    DataError
+        If a price is not positive or the dates do not ascend.
     """
+    check_prices(prices)
     values = prices.to_numpy(dtype=float)
     logs = np.log(values)
     logs.setflags(write=False)
@@ -149,11 +172,13 @@ def simulate(prices: pd.DataFrame, pairs: pd.DataFrame, rules: Rules) -> Book:
         why = np.where(leave, np.where(back, 0, np.where(stopped, 1, 2)), why)
         armed &= ~(leave & ~back)
         enter = (side == 0) & seen & armed & (np.abs(z) >= rules.entry) & (np.abs(z) < rules.stop)
-        # An order that waits for its fill is withdrawn when its reason is gone.
+        # z is not seen on a day without both prices, which withdraws an order to open; an order to close waits.
         wanted = np.where(side == 0, np.where(enter, -np.sign(z), 0.0), np.where(leave, 0.0, wanted))
 
     columns = ["pair", "side", "entry", "exit", "pnl_gross", "cost", "pnl_net", "reason"]
-    frame = pd.concat(trades, ignore_index=True) if trades else pd.DataFrame(columns=columns)
+    if not trades:  # the columns keep their types
+        trades.append(_trades(np.zeros(0, dtype=np.int64), side, opened, 0, so_far, why))
+    frame = pd.concat(trades, ignore_index=True)
     for column in ("entry", "exit"):
         frame[column] = prices.index[frame[column].to_numpy(dtype=int)]
     return Book(gross, gross - cost, frame[columns])
@@ -171,6 +196,6 @@ def _trades(
             "pnl_gross": so_far[0, which],
             "cost": so_far[1, which],
             "pnl_net": so_far[0, which] - so_far[1, which],
-            "reason": [REASONS[code] for code in reason[which]],
+            "reason": np.array(REASONS)[reason[which]],
         }
     )

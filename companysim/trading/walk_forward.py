@@ -15,7 +15,7 @@ import pandas as pd
 from companysim.errors import DataError
 from companysim.trading.cointegration import engle_granger
 from companysim.trading.performance import max_drawdown, sharpe
-from companysim.trading.simulator import Book, Rules, simulate
+from companysim.trading.simulator import Book, Rules, check_prices, simulate
 
 PROTOCOL = "walk_forward"
 
@@ -95,12 +95,15 @@ def candidate_pairs(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def formation_prices(prices: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
     """Prices of the formation window: the only ones that selection may see."""
+    if not prices.index.is_monotonic_increasing:
+        raise DataError("the dates of the prices do not ascend: sort them")
     window = prices.loc[protocol.formation_start : protocol.formation_end]
     if len(window) < 60:
         raise DataError(
             f"the formation window {protocol.formation_start:%Y-%m-%d} to {protocol.formation_end:%Y-%m-%d} has only "
             f"{len(window)} days of prices: at least 60 are needed"
         )
+    check_prices(window)
     return window
 
 
@@ -109,7 +112,10 @@ def trading_prices(prices: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
     after = prices.loc[protocol.formation_end : protocol.trading_end]
     after = after[after.index > protocol.formation_end]
     if len(after) < 2:
-        raise DataError(f"no prices after {protocol.formation_end:%Y-%m-%d}: there is nothing to trade on")
+        raise DataError(
+            f"{len(after)} days of prices after {protocol.formation_end:%Y-%m-%d} up to "
+            f"{protocol.trading_end:%Y-%m-%d}: there is nothing to trade on, at least 2 are needed"
+        )
     return after
 
 
@@ -134,7 +140,14 @@ def walk_forward(prices: pd.DataFrame, labels: np.ndarray, protocol: Protocol) -
     prices : DataFrame, shape (days, companies)
     labels : ndarray of int, shape (companies,)
         Must come from what was readable by `protocol.formation_end`.
+
+    Raises
+    ------
+    DataError
+        If a window is too short, a price is not positive, or there is not one label a company.
     """
+    if len(labels) != prices.shape[1]:
+        raise DataError(f"{len(labels)} labels for {prices.shape[1]} companies with prices: give one label a column")
     first, second = candidate_pairs(labels)
     tested = screen(formation_prices(prices, protocol), first, second)
     pairs = select(tested, protocol.p_value, protocol.max_pairs)

@@ -1,0 +1,206 @@
+"""The whole pipeline on the tiny world: results, resuming, order of rows, point-in-time."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from companysim.config import RunConfig, load_config
+from companysim.errors import DataError
+from companysim.pipeline import Reporter, run
+from companysim.results import Run
+from tests import tiny
+
+
+class Recorder(Reporter):
+    def __init__(self) -> None:
+        self.cached: dict[str, bool] = {}
+
+    def end(self, stage: str, seconds: float, cached: bool) -> None:
+        self.cached[stage] = cached
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.build(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="module")
+def finished(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return run(world, tmp_path_factory.mktemp("runs") / "tiny")
+
+
+def figures(found: Run) -> dict[str, object]:
+    return {key: value for key, value in found.summary.items() if key != "timings"}
+
+
+def edited(world: Path, target: Path, **sections: dict[str, object]) -> Path:
+    """A copy of the configuration with some settings changed, still pointing at the world's files."""
+    content = yaml.safe_load(world.read_text())
+    for section, settings in sections.items():
+        content.setdefault(section, {}).update(settings)
+    for section, keys in {
+        "universe": ("filings", "companies", "prices"),
+        "encoder": ("model", "sae", "embedding"),
+    }.items():
+        for key in keys:
+            value = Path(content[section][key])
+            content[section][key] = str(value if value.is_absolute() else world.parent / value)
+    target.write_text(yaml.safe_dump(content))
+    return target
+
+
+def test_summary_has_the_promised_entries(finished: Run) -> None:
+    summary = finished.summary
+    names = [row["grouping"] for row in summary["benchmark"]]
+    assert names == ["sae", "sic", "gics", "sae_pca", "minilm", "tfidf", "residual_mean", "all_pairs"]
+    assert summary["universe"]["companies"] == 18
+    assert summary["universe"]["years"] == [2011]
+    for row in summary["benchmark"][:-1]:
+        assert set(row["matched"]) == {"sic", "gics"}
+        assert row["ci95"][0] <= row["pair_weighted"] <= row["ci95"][1]
+    assert [row["grouping"] for row in summary["backtest"]] == [
+        "sae",
+        "sae_pca",
+        "minilm",
+        "tfidf",
+        "residual_mean",
+        "sic",
+        "gics",
+    ]
+    assert {"protocol", "pairs", "trades", "sharpe_gross", "sharpe_net", "placebo_p"} <= set(summary["backtest"][0])
+    assert set(summary["timings"]) >= {"universe", "encoding", "similarity", "clustering", "benchmark", "trading"}
+
+
+def test_planted_industries_are_found_by_codes_and_words(finished: Run) -> None:
+    scores = finished.benchmark.set_index("grouping")
+    assert scores.loc["sic", "mean_correlation"] > scores.loc["all_pairs", "pair_weighted"] + 0.1
+    assert scores.loc["tfidf", "at_sic_pairs"] == pytest.approx(scores.loc["sic", "at_sic_pairs"], abs=0.1)
+    assert finished.trades["pnl_net"].notna().all()
+    assert len(finished.trades) > 0
+
+
+def test_a_second_run_takes_everything_from_disk(world: Path, finished: Run) -> None:
+    before = figures(finished)
+    recorder = Recorder()
+    again = run(world, finished.root, recorder)
+    assert all(recorder.cached.values())
+    assert figures(again) == before
+
+
+def test_changed_settings_repeat_only_what_depends_on_them(world: Path, tmp_path: Path, finished: Run) -> None:
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(finished.root, copy)
+    recorder = Recorder()
+    run(edited(world, tmp_path / "changed.yaml", backtest={"entry": 1.5}), copy, recorder)
+    assert [stage for stage, cached in recorder.cached.items() if not cached] == ["trading"]
+    run(edited(world, tmp_path / "changed.yaml", clustering={"share_of_pairs": 0.1}), copy, recorder)
+    assert [stage for stage, cached in recorder.cached.items() if not cached] == ["clustering", "benchmark", "trading"]
+
+
+def test_a_damaged_file_is_made_again(world: Path, tmp_path: Path, finished: Run) -> None:
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(finished.root, copy)
+    partition = copy / "clustering" / "partition.parquet"
+    partition.write_bytes(partition.read_bytes()[:-20])
+    recorder = Recorder()
+    again = run(world, copy, recorder)
+    assert not recorder.cached["clustering"]
+    assert recorder.cached["encoding"]
+    assert figures(again) == figures(finished)
+
+
+def test_order_of_the_input_rows_changes_nothing(world: Path, tmp_path: Path, finished: Run) -> None:
+    for name in ("filings.csv", "companies.csv"):
+        pd.read_csv(world.parent / name, dtype=str).sample(frac=1, random_state=1).to_csv(tmp_path / name, index=False)
+    shuffled = pd.read_parquet(world.parent / "prices.parquet").sample(frac=1, random_state=1)
+    shuffled.to_parquet(tmp_path / "prices.parquet", index=False)
+    paths = {name: str(tmp_path / f"{name}.csv") for name in ("filings", "companies")}
+    config = edited(world, tmp_path / "c.yaml", universe={**paths, "prices": str(tmp_path / "prices.parquet")})
+    assert figures(run(config, tmp_path / "out")) == figures(finished)
+
+
+def test_same_seed_same_results_other_seed_other_draws(world: Path, tmp_path: Path, finished: Run) -> None:
+    assert figures(run(world, tmp_path / "same")) == figures(finished)
+    content = yaml.safe_load(edited(world, tmp_path / "s.yaml").read_text()) | {"seed": 1}
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(content))
+    other = figures(run(tmp_path / "s.yaml", tmp_path / "other"))
+    assert other["benchmark"] != figures(finished)["benchmark"]
+
+
+def test_a_run_killed_at_any_moment_resumes_to_the_same_result(world: Path, tmp_path: Path, finished: Run) -> None:
+    command = [sys.executable, "-m", "companysim", "run", str(world), "--out", str(tmp_path / "killed")]
+    for wait in (2.5, 4.0, 5.0, 6.0, 7.0):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(wait)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    assert figures(run(world, tmp_path / "killed")) == figures(finished)
+    assert not list((tmp_path / "killed").rglob(".partial-*"))
+
+
+def test_a_filing_of_the_day_after_as_of_changes_nothing(world: Path, tmp_path: Path, finished: Run) -> None:
+    filings = pd.read_csv(world.parent / "filings.csv", dtype=str)
+    late = filings.head(3).assign(filing_id=["x", "y", "z"], filed="2013-01-01", text="something else entirely")
+    pd.concat([filings, late]).to_csv(tmp_path / "filings.csv", index=False)
+    config = edited(world, tmp_path / "c.yaml", universe={"filings": str(tmp_path / "filings.csv")})
+    assert figures(run(config, tmp_path / "out")) == figures(finished)
+
+
+def test_prices_after_the_formation_window_choose_no_pair(world: Path, tmp_path: Path, finished: Run) -> None:
+    prices = pd.read_parquet(world.parent / "prices.parquet")
+    later = prices["date"] > "2012-12-31"
+    prices.loc[later, "adj_close"] *= np.random.default_rng(0).uniform(0.5, 2, later.sum())
+    prices.to_parquet(tmp_path / "prices.parquet", index=False)
+    config = edited(world, tmp_path / "c.yaml", universe={"prices": str(tmp_path / "prices.parquet")})
+    changed = run(config, tmp_path / "out")
+    pd.testing.assert_frame_equal(changed.pairs, finished.pairs)
+    assert not changed.trades.equals(finished.trades)
+
+
+def test_two_lines_of_one_company_count_once(world: Path, tmp_path: Path) -> None:
+    companies = pd.read_csv(world.parent / "companies.csv", dtype=str)
+    second = companies[companies["ticker"] == "BA0"].assign(ticker="BA0B")
+    pd.concat([companies, second]).to_csv(tmp_path / "companies.csv", index=False)
+    prices = pd.read_parquet(world.parent / "prices.parquet")
+    pd.concat([prices, prices[prices["ticker"] == "BA0"].assign(ticker="BA0B")]).to_parquet(tmp_path / "prices.parquet")
+    paths = {"companies": str(tmp_path / "companies.csv"), "prices": str(tmp_path / "prices.parquet")}
+    found = run(edited(world, tmp_path / "c.yaml", universe=paths), tmp_path / "out")
+    assert found.summary["universe"]["dropped"]["further lines of the same company"] == 1
+    assert found.companies["ticker"].tolist().count("BA0B") == 0
+
+
+def test_years_without_returns_are_refused(world: Path, tmp_path: Path) -> None:
+    config = edited(world, tmp_path / "c.yaml", benchmark={"first_year": 2030, "last_year": 2031})
+    with pytest.raises(DataError, match=r"no returns in 2030-2031"):
+        run(config, tmp_path / "out")
+
+
+def test_the_bundled_yaml_is_the_sample_configuration() -> None:
+    assert load_config(Path(__file__).parents[1] / "pipelines" / "sample.yaml") == RunConfig()
+
+
+def test_partition_and_summary_keep_their_contract(finished: Run) -> None:
+    partition = pd.read_parquet(finished.root / "clustering" / "partition.parquet")
+    assert {"method", "year", "cluster", "filing_id"} <= set(partition.columns)
+    assert {"ticker_1", "ticker_2", "hedge_ratio", "adf_t", "p_value", "lags", "half_life"} <= set(
+        finished.pairs.columns
+    )
+    assert {"side", "entry", "exit", "pnl_gross", "cost", "pnl_net", "reason"} <= set(finished.trades.columns)
+    assert {"date", "protocol", "method", "return_gross", "return_net"} <= set(finished.equity.columns)
+    assert json.loads((finished.root / "summary.json").read_text()) == finished.summary
+    assert not list(finished.root.rglob("*.pkl"))
