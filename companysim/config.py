@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from companysim.errors import ConfigError
 
@@ -21,6 +21,13 @@ SaeSimilarity = Literal["pca_cosine", "log_idf_cosine", "cosine"]
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_value(cls, value: Any) -> Any:
+        if isinstance(value, bool):  # pydantic would take yes for 1
+            raise ValueError("no setting is yes or no")
+        return value
 
 
 class UniverseConfig(_Section):
@@ -45,6 +52,12 @@ class EncoderConfig(_Section):
     batch_tokens: Annotated[int, Field(ge=8)] = 2048
     device: Literal["cpu", "cuda", "mps"] = "cpu"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+
+    @model_validator(mode="after")
+    def _overlap_fits(self) -> Self:
+        if self.overlap >= self.window - 1:
+            raise ValueError("overlap must be below window - 1")
+        return self
 
 
 class SimilarityConfig(_Section):
@@ -83,8 +96,8 @@ class BacktestConfig(_Section):
     exit: float = 0.0
     stop: Annotated[float, Field(gt=0)] = 4.0
     max_days: Annotated[int, Field(ge=1)] = 126
-    cost_bp: Annotated[float, Field(ge=0)] = 5.0
-    borrow_percent: Annotated[float, Field(ge=0)] = 1.0
+    cost_bp: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 5.0
+    borrow_percent: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
     placebo_books: Annotated[int, Field(ge=1)] = 1000
     placebo_pairs: Annotated[int, Field(ge=1)] = 5000
 
@@ -100,7 +113,7 @@ class BacktestConfig(_Section):
 class RunConfig(_Section):
     """A whole run."""
 
-    name: Annotated[str, Field(pattern=r"^[\w.-]+$")] = SAMPLE
+    name: Annotated[str, Field(pattern=r"^\w[\w.-]*$")] = SAMPLE
     seed: int = 0
     universe: UniverseConfig = UniverseConfig()
     encoder: EncoderConfig = EncoderConfig()
@@ -144,7 +157,7 @@ def load_config(source: str | Path = SAMPLE) -> RunConfig:
         raise ConfigError(
             f"cannot read the configuration {path} ({error.strerror}): give a YAML file, or 'sample'"
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date such as 2012-02-30
         raise ConfigError(f"{path} is not valid YAML ({' '.join(str(error).split())})") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path} holds no settings: write keys such as 'name: my-run', or use 'sample'")
@@ -152,7 +165,7 @@ def load_config(source: str | Path = SAMPLE) -> RunConfig:
         config = RunConfig.model_validate(content)
     except ValidationError as error:
         raise ConfigError(f"{path}: {_sentence(error)}") from error
-    return _anchored(config, path.parent)
+    return _anchored(config, path.parent.absolute())
 
 
 def _sentence(error: ValidationError) -> str:
@@ -171,16 +184,21 @@ def _sentence(error: ValidationError) -> str:
 
 
 def _anchored(config: RunConfig, folder: Path) -> RunConfig:
-    """Resolve the table paths and local model directories of a configuration against its own folder."""
+    """Resolve the paths of a configuration against its own folder; a model that is no folder there is a name."""
 
-    def anchor(value: str) -> str:
-        candidate = folder / value
-        return str(candidate) if value != SAMPLE and candidate.exists() else value
+    def anchored(section: _Section, paths: tuple[str, ...], names: tuple[str, ...] = ()) -> dict[str, str]:
+        values = {key: getattr(section, key) for key in (*paths, *names)}
+        return {
+            key: str(folder / value)
+            for key, value in values.items()
+            if value != SAMPLE and (key in paths or (folder / value).exists())
+        }
 
-    universe = config.universe.model_copy(
-        update={key: anchor(getattr(config.universe, key)) for key in ("filings", "companies", "prices")}
+    tables = anchored(config.universe, ("filings", "companies", "prices"))
+    models = anchored(config.encoder, ("sae",), ("model", "embedding"))
+    return config.model_copy(
+        update={
+            "universe": config.universe.model_copy(update=tables),
+            "encoder": config.encoder.model_copy(update=models),
+        }
     )
-    encoder = config.encoder.model_copy(
-        update={key: anchor(getattr(config.encoder, key)) for key in ("model", "sae", "embedding")}
-    )
-    return config.model_copy(update={"universe": universe, "encoder": encoder})

@@ -7,6 +7,7 @@ moment repeats that stage, and a damaged file is noticed and made again.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -17,12 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 from filelock import FileLock, Timeout
 
 from companysim.errors import RunError
 
 MARK = "done.json"
 CONFIG = "config.yaml"
+LOCK = ".lock"
+PARTIAL = ".partial-"
 
 
 class Workspace:
@@ -42,10 +46,13 @@ class Workspace:
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
         try:
-            occupied = self.root.exists() and any(self.root.iterdir())
-            if occupied and not (self.root / CONFIG).is_file() and not (self.root / ".lock").exists():
+            found = [path.name for path in self.root.iterdir()] if self.root.exists() else []
+            occupied = any(name != LOCK and not name.startswith(PARTIAL) for name in found)
+            if occupied and not _is_run_config(self.root / CONFIG):
                 raise RunError(f"{self.root} is not empty and is no run directory: choose another --out")
             self.root.mkdir(parents=True, exist_ok=True)
+            if not os.access(self.root, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         except OSError as error:
             raise RunError(
                 f"cannot use {self.root} as run directory ({error.strerror}): choose another --out"
@@ -54,11 +61,16 @@ class Workspace:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Hold the run directory against a second process that would write to it."""
+        lock = FileLock(self.root / LOCK)
         try:
-            with FileLock(self.root / ".lock", timeout=0):
-                yield
+            lock.acquire(timeout=0)
         except Timeout as error:
             raise RunError(f"another process is running in {self.root}: wait for it or choose another --out") from error
+        try:
+            _remove_partial(self.root)
+            yield
+        finally:
+            lock.release()
 
     def path(self, stage: str, name: str) -> Path:
         """Path of a stage's file."""
@@ -68,19 +80,18 @@ class Workspace:
         """Whether `stage` finished with this fingerprint and all its files are intact."""
         try:
             mark = json.loads((self.root / stage / MARK).read_text())
-        except (OSError, json.JSONDecodeError):
+            if mark["fingerprint"] != fingerprint:
+                return False
+            return all(_intact(self.root / stage / name, facts) for name, facts in mark["files"].items())
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):  # no mark, or a damaged one
             return False
-        if mark["fingerprint"] != fingerprint:
-            return False
-        return all(_intact(self.root / stage / name, facts) for name, facts in mark["files"].items())
 
     def begin(self, stage: str) -> Path:
         """Mark `stage` as unfinished and return its folder."""
         folder = self.root / stage
         folder.mkdir(exist_ok=True)
         (folder / MARK).unlink(missing_ok=True)
-        for leftover in folder.glob(".partial-*"):
-            leftover.unlink()
+        _remove_partial(folder)
         return folder
 
     def finish(self, stage: str, fingerprint: str, seconds: float) -> None:
@@ -98,6 +109,21 @@ class Workspace:
     def seconds(self, stage: str) -> float:
         """Seconds the finished `stage` took when it was last run."""
         return float(json.loads((self.root / stage / MARK).read_text())["seconds"])
+
+
+def _is_run_config(path: Path) -> bool:
+    """Whether a file is the configuration of a run; many other programs have a config.yaml too."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return False
+    return isinstance(content, dict) and {"name", "seed", "universe", "encoder"} <= set(content)
+
+
+def _remove_partial(folder: Path) -> None:
+    """Remove what a killed process was writing."""
+    for leftover in folder.glob(f"{PARTIAL}*"):
+        leftover.unlink()
 
 
 def _intact(path: Path, facts: dict[str, Any]) -> bool:
@@ -136,7 +162,7 @@ def fingerprint_of_code(*packages: str) -> str:
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` that takes its place when the block ends without an error."""
-    handle, name = tempfile.mkstemp(prefix=".partial-", dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=PARTIAL, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:

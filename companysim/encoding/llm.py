@@ -187,12 +187,12 @@ class ResidualStream:
 
 
 def quiet() -> None:
-    """Silence transformers' own progress bars and advice; our stages have their own."""
+    """Silence transformers' own progress bars and advice; our stages have their own. Call it before the imports."""
+    os.environ["TQDM_DISABLE"] = "1"  # the GGUF reader uses tqdm itself, which looks here once, when it is imported
     from transformers.utils import logging
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    os.environ["TQDM_DISABLE"] = "1"  # the GGUF reader asks tqdm directly
 
 
 def split(length: int, room: int, overlap: int) -> list[tuple[int, int, int]]:

@@ -185,10 +185,10 @@ def _convert_gguf(gguf: Path, ready: Path) -> None:
     The values are exact: the dequantised fp32 tensors are written unchanged. Saving fails while the config
     carries a `quantization_config`, so the model is rebuilt from a config without it.
     """
+    quiet()
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    quiet()
     where = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
     tokenizer = AutoTokenizer.from_pretrained(**where)
     model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)

@@ -7,37 +7,43 @@ prices    : date, ticker, adj_close                                    (long; sp
 
 from __future__ import annotations
 
+import gzip
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pandera.errors
 import pandera.pandas as pa
+import pyarrow
 
 from companysim.errors import DataError
 
 UNVERIFIED = "unverified"
 
+_ONCE: dict[str, Any] = {"unique": True, "report_duplicates": "exclude_first"}
 FILINGS = pa.DataFrameSchema(
     {
-        "filing_id": pa.Column(str, pa.Check.str_length(min_value=1), unique=True, coerce=True),
+        "filing_id": pa.Column(str, pa.Check.str_length(min_value=1), coerce=True, **_ONCE),
         "cik": pa.Column(int, pa.Check.gt(0), coerce=True),
         "ticker": pa.Column(str, pa.Check.str_length(min_value=1), coerce=True),
         "company": pa.Column(str, coerce=True),
         "fiscal_year": pa.Column(int, pa.Check.in_range(1900, 2200), coerce=True),
         "filed": pa.Column("datetime64[ns]", coerce=True),
-        "text": pa.Column(str, pa.Check.str_matches(r"\w"), coerce=False),
+        "text": pa.Column(str, pa.Check.str_contains(r"[^\W_]"), coerce=False),
     },
     name="filings",
 )
 COMPANIES = pa.DataFrameSchema(
     {
-        "ticker": pa.Column(str, pa.Check.str_length(min_value=1), unique=True, coerce=True),
+        "ticker": pa.Column(str, pa.Check.str_length(min_value=1), coerce=True, **_ONCE),
         "cik": pa.Column(int, pa.Check.gt(0), coerce=True),
         "company": pa.Column(str, coerce=True),
-        "sic": pa.Column(str, pa.Check.str_matches(r"^(\d{4})?$"), coerce=True),
+        "sic": pa.Column(str, pa.Check.str_matches(r"^([0-9]{4})?$"), coerce=True),
         "sic_source": pa.Column(str, coerce=True),
-        "gics": pa.Column(str, pa.Check.str_matches(r"^(\d{8})?$"), coerce=True),
+        "gics": pa.Column(str, pa.Check.str_matches(r"^([0-9]{8})?$"), coerce=True),
         "gics_source": pa.Column(str, coerce=True),
     },
     name="companies",
@@ -49,6 +55,7 @@ PRICES = pa.DataFrameSchema(
         "adj_close": pa.Column(float, [pa.Check.gt(0), pa.Check(np.isfinite, name="finite")], coerce=True),
     },
     unique=["ticker", "date"],
+    report_duplicates="exclude_first",
     name="prices",
 )
 OPTIONAL = ("sic", "sic_source", "gics", "gics_source")
@@ -58,6 +65,8 @@ _RULES = {
     "str_matches": "a SIC code has four digits and a GICS code eight, or leave it empty",
     "in_range": "it is out of range",
 }
+_DATE = r"^(\d{4}-\d\d-\d\d|\d{8})(?:[T ]\d\d:[\d:.]+\s?(?:Z|[+-]\d\d:?\d\d)?)?$"
+_LISTED = 12
 
 
 def read_table(path: str | Path, schema: pa.DataFrameSchema) -> pd.DataFrame:
@@ -73,7 +82,7 @@ def read_table(path: str | Path, schema: pa.DataFrameSchema) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        The schema's columns in the schema's order.
+        The schema's columns in the schema's order. Dates are days as written: a time or a time zone is dropped.
 
     Raises
     ------
@@ -88,20 +97,25 @@ def read_table(path: str | Path, schema: pa.DataFrameSchema) -> pd.DataFrame:
         if file.suffix == ".parquet":
             table = pd.read_parquet(file)
         else:
-            table = pd.read_csv(file, dtype=str, keep_default_na=False)
-    except (ValueError, OSError, pd.errors.ParserError) as error:
+            with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
+                table = pd.read_csv(stream, dtype=str, keep_default_na=False)
+    except (ValueError, OSError, EOFError, zlib.error, pyarrow.ArrowException) as error:
         raise DataError(f"cannot read {file} ({' '.join(str(error).split())}): give a parquet or CSV file") from error
     return check_table(table, schema, str(file))
 
 
 def check_table(table: pd.DataFrame, schema: pa.DataFrameSchema, source: str) -> pd.DataFrame:
     """Check a table that is already in memory; `source` names it in errors. See `read_table`."""
-    missing = [name for name in schema.columns if name not in table.columns]
+    names = list(table.columns)
+    missing = [name for name in schema.columns if name not in names]
     if missing:
         raise DataError(
             f"{source}: column {missing[0]!r} is missing; {schema.name} needs {', '.join(schema.columns)} "
-            f"and this table has {', '.join(map(str, table.columns)) or 'none'}"
+            f"and this table has {_listed(names)}"
         )
+    twice = [name for name in schema.columns if names.count(name) > 1]
+    if twice:
+        raise DataError(f"{source}: column {twice[0]!r} stands {names.count(twice[0])} times: keep one")
     if table.empty:
         raise DataError(f"{source}: the table has no rows")
     table = table[list(schema.columns)].reset_index(drop=True)
@@ -113,25 +127,63 @@ def check_table(table: pd.DataFrame, schema: pa.DataFrameSchema, source: str) ->
         raise DataError(f"{source}: {_sentence(error, table)}") from error
 
 
+def _listed(names: Sequence[object]) -> str:
+    """Column names in one line, of a wide table only the first."""
+    shown = [name if name.isprintable() else repr(name) for name in map(str, names[:_LISTED])]
+    further = len(names) - len(shown)
+    return (", ".join(shown) or "none") + (f" and {further} more" if further else "")
+
+
 def _converted(values: pd.Series, dtype: str, source: str) -> pd.Series:
-    """Convert a column, so that text read from CSV and typed parquet end up alike; empty text becomes missing."""
-    if dtype.startswith(("str", "object")):
-        text = values.astype("object").where(values.notna(), "").astype(str).str.strip()
-        return text if values.name in OPTIONAL else text.replace("", None)
-    present = values.notna()
-    if not pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_datetime64_any_dtype(values):
-        present &= values.map(lambda value: str(value).strip() != "")
-    if dtype.startswith("datetime"):
-        converted, kind = pd.to_datetime(values, errors="coerce", format="mixed"), "a date (write 2012-02-28)"
-        if isinstance(converted.dtype, pd.DatetimeTZDtype):
-            converted = converted.dt.tz_localize(None)
+    """Convert a column, so that text read from CSV and typed parquet end up alike; refuse what is missing."""
+    is_text, is_day = dtype.startswith(("str", "object")), dtype.startswith("datetime")
+    if is_day:
+        typed = pd.api.types.is_datetime64_any_dtype(values)
     else:
-        converted, kind = pd.to_numeric(values, errors="coerce"), "a number"
-    unreadable = present & converted.isna()
-    if unreadable.any():
-        row = int(unreadable.to_numpy().argmax())
-        raise DataError(f"{source}: column {values.name!r} holds {values[row]!r} (row {row + 1}): it must be {kind}")
-    return converted.astype("datetime64[ns]") if dtype.startswith("datetime") else converted
+        typed = not is_text and pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+    if not typed:
+        values = values.astype("object").where(values.notna(), "").astype(str).str.strip()
+    if values.name in OPTIONAL:
+        return values
+    _refuse(values.isna() if typed else values == "", values, source, None)
+    if is_text:
+        return values
+    if is_day:
+        days = _days(values)
+        _refuse(days.isna(), values, source, "it must be a date from 1900 to 2199 (write 2012-02-28)")
+        return days
+    numbers = pd.to_numeric(values, errors="coerce").astype(float)
+    _refuse(numbers.isna(), values, source, "it must be a number")
+    if not dtype.startswith("int"):
+        return numbers
+    _refuse((numbers % 1 != 0) | (numbers.abs() > 2**53), values, source, "it must be a whole number")
+    return numbers.astype("int64")
+
+
+def _days(values: pd.Series) -> pd.Series:
+    """Calendar days as written, whatever the time and zone beside them; NaT where that is no day."""
+    if pd.api.types.is_datetime64_any_dtype(values):
+        days: pd.Series = values.dt.tz_localize(None).dt.normalize()
+    else:
+        written = values.str.extract(_DATE)[0].str.replace("-", "")
+        days = pd.to_datetime(written, format="%Y%m%d", errors="coerce")
+    return days.where(days.dt.year.between(1900, 2199)).astype("datetime64[ns]")
+
+
+def _refuse(bad: pd.Series, values: pd.Series, source: str, rule: str | None) -> None:
+    """Raise for the first bad value; without a rule it is bad because it is missing."""
+    if bad.any():
+        row = int(bad.to_numpy().argmax())
+        place = f"(row {row + 1})"
+        if rule is None:
+            raise DataError(f"{source}: column {values.name!r} has no value {place}: fill it or remove the row")
+        raise DataError(f"{source}: column {values.name!r} holds {_quoted(values.iloc[row])} {place}: {rule}")
+
+
+def _quoted(value: object) -> str:
+    """Return a value in quotes, in one line and not too long to read."""
+    text = repr(str(value))
+    return text if len(text) <= 60 else f"{text[:56]}...{text[0]}"
 
 
 def _sentence(error: pandera.errors.SchemaError, table: pd.DataFrame) -> str:
@@ -145,11 +197,9 @@ def _sentence(error: pandera.errors.SchemaError, table: pd.DataFrame) -> str:
         bad = table.iloc[row]
         return f"ticker {bad['ticker']!r} has more than one price on {bad['date']:%Y-%m-%d} {place}: keep one"
     value = table[column].iloc[row]
-    if pd.isna(value):
-        return f"column {column!r} has no value {place}: fill it or remove the row"
     if "unique" in str(kind):
-        return f"column {column!r} repeats {str(value)!r} {place}: each may stand once"
+        return f"column {column!r} repeats {_quoted(value)} {place}: each may stand once"
     if column == "text":
         return f"column 'text' holds no word {place}: remove the filing or give its text"
     rule = _RULES.get(str(kind), "it is not allowed")
-    return f"column {column!r} holds {str(value)!r} {place}: {rule}"
+    return f"column {column!r} holds {_quoted(value)} {place}: {rule}"

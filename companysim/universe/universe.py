@@ -25,7 +25,7 @@ class Universe:
         ticker, cik, company, sic, gics, filing_id, fiscal_year, filed, text; one row a company, sorted by ticker.
         `sic` and `gics` are empty where unknown or unverified.
     prices : DataFrame, shape (days, companies)
-        Adjusted closes; NaN where a line has no price.
+        Adjusted closes; NaN where a line has no price. Days on which none has one are left out.
     dropped : dict
         Why and how many companies were left out.
     """
@@ -79,7 +79,7 @@ def build_universe(
         raise DataError(
             f"only {len(rows)} companies have codes, prices and a filing ({reasons}): at least 3 are needed"
         )
-    return Universe(rows, wide[rows["ticker"].tolist()], dropped)
+    return Universe(rows, wide[rows["ticker"].tolist()].dropna(how="all"), dropped)
 
 
 def log_returns(prices: pd.DataFrame, frequency: str = "ME") -> pd.DataFrame:

