@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import time
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -75,6 +76,7 @@ def run_command(
     from companysim.report.figure import draw
 
     with ConsoleReporter(Console(stderr=True)) as reporter:
+        started = time.perf_counter()
         finished = run(config, out, reporter)
     draw(finished, finished.root / "figure.png")
     if as_json:
@@ -83,7 +85,7 @@ def run_command(
         typer.echo(finished.benchmark.to_csv(index=False))
         typer.echo(finished.backtest.to_csv(index=False), nl=False)
     else:
-        print_run(finished, _console())
+        print_run(finished, _console(), time.perf_counter() - started)
 
 
 @app.command()
@@ -149,7 +151,7 @@ def _emit(found: pd.DataFrame, as_json: bool, as_csv: bool, render: object) -> N
 
 def _console() -> Console:
     """Terminal width where there is one; wide enough for the tables in a file or pipe."""
-    return Console() if sys.stdout.isatty() else Console(width=160)
+    return Console() if sys.stdout.isatty() else Console(width=140)
 
 
 def main() -> NoReturn:

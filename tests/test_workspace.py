@@ -234,7 +234,7 @@ def test_written_files_read_back_and_are_readable_for_others(tmp_path: Path) -> 
 
 def test_a_second_process_is_refused_and_let_in_when_the_first_has_gone(workspace: Workspace, root: Path) -> None:
     with holder(root) as process:
-        with pytest.raises(RunError, match="another process is running in .*: wait for it or choose another --out"):
+        with pytest.raises(RunError, match=r"another process is running in .*: wait for it or choose another --out"):
             workspace.held().__enter__()
         process.kill()
         process.wait()
@@ -308,7 +308,7 @@ def test_a_run_directory_copied_without_its_lock_is_one(workspace: Workspace, ro
 @pytest.mark.parametrize("below", [".", "deeper"])
 def test_a_file_is_no_run_directory(tmp_path: Path, below: str) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(RunError, match="as run directory .*: choose another --out") as caught:
+    with pytest.raises(RunError, match=r"as run directory .*: choose another --out") as caught:
         Workspace(tmp_path / "file" / below)
     assert str(caught.value).isprintable()
     assert (tmp_path / "file").read_text() == "x"
@@ -319,7 +319,7 @@ def test_a_file_is_no_run_directory(tmp_path: Path, below: str) -> None:
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path, below: str) -> None:
     tmp_path.chmod(0o555)
     try:
-        with pytest.raises(RunError, match="Permission denied.*: choose another --out"):
+        with pytest.raises(RunError, match=r"Permission denied.*: choose another --out"):
             Workspace(tmp_path / below)
     finally:
         tmp_path.chmod(0o755)
@@ -327,7 +327,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path, below: str) 
 
 def test_a_folder_the_system_calls_unwritable_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
-    with pytest.raises(RunError, match="Permission denied.*: choose another --out"):
+    with pytest.raises(RunError, match=r"Permission denied.*: choose another --out"):
         Workspace(tmp_path)
 
 

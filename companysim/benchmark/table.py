@@ -119,7 +119,7 @@ def benchmark(
                 "matched": matched,
                 "matched_ci95": {name: list(interval(values)) for name, values in draws.items()},
                 "lead_ci95": {name: list(interval(reference[name] - values)) for name, values in draws.items()},
-                "peers5": peers_correlation(grouping.similarity, PEERS, correlations),
+                "peers5": _peers(grouping, correlations),
             }
         )
     n = len(groupings[0].labels)
@@ -133,6 +133,17 @@ def _p_value(value: float, null: np.ndarray) -> float:
     if not len(null) or not np.isfinite(value):
         return float("nan")
     return float((1 + (null >= value).sum()) / (1 + len(null)))
+
+
+def _peers(grouping: Grouping, correlations: Correlations) -> float:
+    """Mean correlation with the five nearest; of a classification, among the companies that have a code."""
+    if grouping.name not in LEVELS:
+        return peers_correlation(grouping.similarity, PEERS, correlations)
+    known = np.flatnonzero(grouping.labels >= 0)
+    if len(known) < 2:
+        return float("nan")
+    among = {year: values[np.ix_(known, known)] for year, values in correlations.items()}
+    return peers_correlation(grouping.similarity[np.ix_(known, known)], PEERS, among)
 
 
 def _matched_pairs(
@@ -167,5 +178,7 @@ def to_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
         for scheme, value in row.get("matched", {}).items():
             low, high = row["matched_ci95"][scheme]
             entry |= {f"at_{scheme}_pairs": value, f"at_{scheme}_low": low, f"at_{scheme}_high": high}
+            low, high = row["lead_ci95"][scheme]
+            entry |= {f"lead_at_{scheme}_low": low, f"lead_at_{scheme}_high": high}
         flat.append(entry)
     return pd.DataFrame(flat)

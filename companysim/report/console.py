@@ -22,6 +22,8 @@ from rich.table import Table
 from companysim.pipeline import Reporter
 from companysim.results import Run
 
+WIDE = 130
+"""Columns a terminal needs for the full tables."""
 NAMES = {
     "sae": "SAE latents",
     "sae_pca": "SAE, published",
@@ -94,43 +96,61 @@ def table(
     """Return a plain table: the columns named in `left` at the left, the others at the right."""
     result = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
     for column in columns:
-        result.add_column(column, justify="left" if column in left else "right", no_wrap=True)
+        result.add_column(column, justify="left" if column in left else "right", no_wrap=column not in left)
     for row in rows:
         result.add_row(*row)
     return result
 
 
-def benchmark_table(rows: Sequence[dict[str, Any]], years: Sequence[int]) -> Table:
-    """Return the benchmark's entries as a table."""
+def benchmark_table(rows: Sequence[dict[str, Any]], years: Sequence[int], *, wide: bool = True) -> Table:
+    """Return the benchmark's entries as a table; without nulls and intervals where the terminal is narrow."""
     schemes = list(rows[0]["matched"])
     columns = ["grouping", "MC", "null", "pair-weighted", "95 %", "coverage", "pairs"]
     columns += [f"at {scheme.upper()}'s pairs" for scheme in schemes] + ["5 peers"]
     body = []
     for row in rows:
-        low, high = row.get("ci95", (None, None))
         cells = [
             NAMES.get(row["grouping"], row["grouping"]),
             number(row.get("mean_correlation")),
             number(row.get("size_matched_null")),
             number(row["pair_weighted"]),
-            f"{number(low, 2)}..{number(high, 2)}" if low is not None else "-",
+            between(row.get("ci95")),
             f"{row['coverage']:.0%}",
             f"{row['share_of_pairs']:.2%}",
         ]
         for scheme in schemes:
-            value = row.get("matched", {}).get(scheme)
-            low, high = row.get("matched_ci95", {}).get(scheme, (None, None))
-            cells.append("-" if value is None else f"{value:.3f} ({low:.2f}..{high:.2f})")
+            value = number(row.get("matched", {}).get(scheme))
+            spread = between(row.get("matched_ci95", {}).get(scheme))
+            cells.append(f"{value} ({spread})" if wide and spread != "-" else value)
         body.append([*cells, number(row.get("peers5"))])
     title = f"Do similar companies move together? Monthly returns {min(years)}-{max(years)}"
-    return table(title, columns, body)
+    return table(title, *(columns, body) if wide else without(("null", "95 %", "coverage"), columns, body))
+
+
+def between(spread: Sequence[float | None] | None) -> str:
+    """Write an interval; a missing one is a dash."""
+    if spread is None or spread[0] is None:
+        return "-"
+    return f"{spread[0]:.2f}..{spread[1]:.2f}"
+
+
+def without(
+    left_out: Sequence[str], columns: Sequence[str], rows: Sequence[Sequence[str]]
+) -> tuple[list[str], list[list[str]]]:
+    """Leave columns out of a table."""
+    kept = [position for position, column in enumerate(columns) if column not in left_out]
+    return [columns[position] for position in kept], [[row[position] for position in kept] for row in rows]
 
 
 def benchmark_sentence(rows: Sequence[dict[str, Any]]) -> str:
     """Say which grouping explains returns best at matched granularity, whoever it is, and how sure that is."""
-    scheme = next(iter(rows[0]["matched"]))
+    meaning = "MC averages over clusters and rewards tiny ones; its null fills clusters of the same sizes at random."
     sae, *others = sorted((row for row in rows if "matched" in row), key=lambda row: row["grouping"] != "sae")
-    rival = max(others, key=lambda row: row["matched"][scheme])
+    usable = [scheme for scheme, value in sae["matched"].items() if value is not None]
+    if not usable:
+        return f"No company has a verified code, so there is no number of pairs to match. {meaning}"
+    scheme = usable[0]
+    rival = max(others, key=lambda row: row["matched"][scheme] or -1.0)
     lead = sae["matched"][scheme] - rival["matched"][scheme]
     low, high = rival["lead_ci95"][scheme]
     verdict = "leads" if lead > 0 else "trails"
@@ -138,13 +158,12 @@ def benchmark_sentence(rows: Sequence[dict[str, Any]]) -> str:
     return (
         f"At the same number of pairs as {scheme.upper()} groups, the SAE {verdict} its best rival "
         f"({NAMES[rival['grouping']]}) by {abs(lead):.3f} (95 % interval of SAE less rival {low:+.2f} to {high:+.2f}, "
-        f"firms and years resampled): {sure}. MC averages over clusters and rewards tiny ones; its null fills clusters "
-        "of the same sizes at random."
+        f"firms and years resampled): {sure}. {meaning}"
     )
 
 
-def backtest_table(rows: Sequence[dict[str, Any]], start: str, stop: str) -> Table:
-    """Return the backtest's entries as a table."""
+def backtest_table(rows: Sequence[dict[str, Any]], start: str, stop: str, *, wide: bool = True) -> Table:
+    """Return the backtest's entries as a table; the main columns only where the terminal is narrow."""
     columns = ["grouping", "tested", "passed", "pairs", "trades", "Sharpe gross", "Sharpe net", "return/yr"]
     columns += ["drawdown", "hit rate", "placebo median", "placebo p"]
     body = [
@@ -161,9 +180,9 @@ def backtest_table(rows: Sequence[dict[str, Any]], start: str, stop: str) -> Tab
         ]
         for row in rows
     ]
-    return table(
-        f"What would trading the pairs have earned? Walk-forward, {start} to {stop}, after costs", columns, body
-    )
+    title = f"What would trading the pairs have earned? Walk-forward, {start} to {stop}, after costs"
+    narrow = ("tested", "passed", "Sharpe gross", "drawdown", "hit rate", "placebo median")
+    return table(title, *(columns, body) if wide else without(narrow, columns, body))
 
 
 def backtest_sentence(rows: Sequence[dict[str, Any]]) -> str:
@@ -187,9 +206,9 @@ def peers_table(peers: pd.DataFrame, title: str, years: tuple[int, int]) -> Tabl
     return table(title, [columns[name] for name in shown], body, left=("company", columns["why"]))
 
 
-def print_run(run: Run, console: Console) -> None:
-    """Print a run's headline tables, what they mean, and where everything is."""
-    summary = run.summary
+def print_run(run: Run, console: Console, took: float) -> None:
+    """Print a run's headline tables, what they mean, where everything is, and the seconds it `took`."""
+    summary, wide = run.summary, console.width >= WIDE
     universe, encoder = summary["universe"], summary["encoder"]
     dropped = ", ".join(f"{count} {reason}" for reason, count in universe["dropped"].items() if count) or "none"
     start, stop = universe["prices"]
@@ -208,25 +227,24 @@ def print_run(run: Run, console: Console) -> None:
         f"the share of grouped pairs is closest to {run.config.clustering.share_of_pairs:.1%}.\n",
         highlight=False,
     )
-    console.print(benchmark_table(summary["benchmark"], summary["benchmark_years"]), highlight=False)
+    console.print(benchmark_table(summary["benchmark"], summary["benchmark_years"], wide=wide), highlight=False)
     console.print(benchmark_sentence(summary["benchmark"]) + "\n", highlight=False)
     if summary["benchmark_before"]:
-        console.print(benchmark_table(summary["benchmark_before"], summary["benchmark_before_years"]), highlight=False)
+        before = benchmark_table(summary["benchmark_before"], summary["benchmark_before_years"], wide=wide)
+        console.print(before, highlight=False)
         console.print(
             "The years before, on which choices such as the SAE's depth were made: not evidence, only comparison.\n",
             highlight=False,
         )
     window = run.config.backtest
-    console.print(
-        backtest_table(summary["backtest"], f"{window.formation_end:%Y-%m-%d}", f"{window.trading_end:%Y-%m-%d}"),
-        highlight=False,
-    )
+    trading = backtest_table(summary["backtest"], str(window.formation_end), str(window.trading_end), wide=wide)
+    console.print(trading, highlight=False)
     console.print(backtest_sentence(summary["backtest"]) + "\n", highlight=False)
     seconds = summary["timings"]
     spent = ", ".join(f"{stage} {value:.0f} s" for stage, value in seconds.items())
     for line in (
         f"Results: {run.root}/ (summary.json, CSV and parquet tables, figure.png).",
-        f"Time when last computed: {sum(seconds.values()):.0f} s ({spent}).",
+        f"This call took {took:.0f} s. Computing all of it took {sum(seconds.values()):.0f} s ({spent}).",
     ):
         console.print(line, highlight=False, soft_wrap=True)
 

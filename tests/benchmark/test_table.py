@@ -188,6 +188,8 @@ def test_to_frame_has_one_row_a_grouping_and_one_column_a_figure(rows: dict[str,
         "pair_weighted",
         "coverage",
         "share_of_pairs",
+        "lead_at_sic_low",
+        "lead_at_sic_high",
         "clusters",
         "largest",
         "size_matched_null",
@@ -210,3 +212,12 @@ def test_to_frame_carries_the_figures_over(rows: dict[str, dict[str, Any]]) -> N
         assert got["at_sic_pairs"] == row["matched"]["sic"]
         assert got["peers5"] == row["peers5"]
     assert np.isnan(frame.loc["all_pairs", ["ci95_low", "at_sic_pairs", "mean_correlation"]].astype(float)).all()
+
+
+def test_peers_of_a_classification_count_only_companies_with_a_code(rng: np.random.Generator) -> None:
+    correlations = {2014: np.full((N, N), 0.1)}
+    correlations[2014][: N // 2, : N // 2] = 0.6
+    np.fill_diagonal(correlations[2014], np.nan)
+    codes = ["6021"] * (N // 2) + [""] * (N - N // 2)
+    assert rows_of([classification("sic", codes)], correlations, 10)["sic"]["peers5"] == pytest.approx(0.6)
+    assert np.isnan(rows_of([classification("sic", [""] * N)], correlations, 10)["sic"]["peers5"])

@@ -121,7 +121,13 @@ def test_half_life_is_infinite_without_mean_reversion(rng: np.random.Generator) 
     assert np.isinf(forward["half_life"]).all()
 
 
-@settings(max_examples=20, deadline=None)
+def test_independent_walks_pass_no_more_often_than_the_p_value_says(rng: np.random.Generator) -> None:
+    pairs = np.arange(2000).reshape(1000, 2)
+    found = engle_granger(random_walks(rng, 300, 2000), *pairs.T)
+    assert 0.12 < (found["p_value"] < 0.2).mean() < 0.22  # about 0.34 if two tries cost nothing
+
+
+@settings(max_examples=10, deadline=None)
 @given(st.randoms(use_true_random=False), st.integers(0, 2**32 - 1))
 def test_order_and_direction_of_the_pairs_change_nothing(random, seed: int) -> None:  # type: ignore[no-untyped-def]
     logs = related_logs(np.random.default_rng(seed), 80, 5)

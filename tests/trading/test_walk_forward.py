@@ -56,7 +56,7 @@ def test_candidates_are_the_pairs_inside_clusters(labels: list[int]) -> None:
     assert list(zip(first, second, strict=True)) == expected
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(seeds, st.integers(END, len(DATES) - 2))
 def test_prices_after_a_day_change_nothing_up_to_it(seed: int, t: int) -> None:
     prices = cointegrated()
@@ -231,14 +231,14 @@ def test_placebo_with_every_pair_is_the_backtest_of_one_cluster(max_pairs: int) 
 
 
 def test_placebo_of_one_candidate_is_the_sharpe_ratio_of_one_pair() -> None:
-    prices = cointegrated()
-    single = [
-        walk_forward(prices, np.where(np.isin(np.arange(8), pair), 0, -1), PROTOCOL).daily["return_net"].to_numpy()
-        for pair in combinations(range(8), 2)
+    prices = cointegrated().iloc[:, :4]
+    known = [
+        walk_forward(prices, np.where(np.isin(np.arange(4), pair), 0, -1), PROTOCOL).summary()["sharpe_net"]
+        for pair in combinations(range(4), 2)
     ]
-    known = np.array([sharpe(returns) for returns in single])
-    for value in placebo(prices, [1], PROTOCOL, pool=28, books=10, seed=0)[1]:
-        assert np.isnan(value) or np.isclose(value, known, rtol=1e-9).any()
+    assert np.isfinite(known).sum() == 5  # and one pair that never trades
+    drawn = placebo(prices, [1], PROTOCOL, pool=6, books=40, seed=0)[1]
+    np.testing.assert_allclose(np.unique(drawn), np.sort(known), rtol=1e-9)
 
 
 def test_placebo_is_nan_where_no_pair_passes() -> None:
@@ -247,16 +247,3 @@ def test_placebo_is_nan_where_no_pair_passes() -> None:
     assert np.isnan(strict[5]).all()
     prices.iloc[3] = np.nan  # no complete company, so nothing to test
     assert np.isnan(placebo(prices, [5], PROTOCOL, pool=20, books=3, seed=0)[5]).all()
-
-
-def test_random_walks_pass_no_more_often_than_the_p_value_says() -> None:
-    rng = np.random.default_rng(0)
-    dates = pd.bdate_range("2008-01-01", periods=600)
-    protocol = replace(PROTOCOL, formation_start=dates[0], formation_end=dates[595], trading_end=dates[-1])
-    passed = tested = 0
-    for _ in range(8):
-        walks = np.exp(np.cumsum(rng.normal(0, 0.01, (600, 12)), axis=0))
-        result = walk_forward(pd.DataFrame(walks, index=dates), np.zeros(12, dtype=int), protocol)
-        passed, tested = passed + result.passed, tested + result.candidates
-    assert tested == 8 * 66
-    assert 0.08 < passed / tested < 0.2  # two tries a pair, paid for by doubling the p-value
