@@ -53,7 +53,8 @@ def test_no_verified_code_is_said_and_shown_as_dashes() -> None:
 
 def test_backtest_without_a_trade_is_shown_as_dashes_and_never_a_winner() -> None:
     empty = {
-        "grouping": "sic", "candidates": 0, "passed": 0, "pairs": 0, "trades": 0, "sharpe_gross": None, "sharpe_net": None,
+        "grouping": "sic", "candidates": 0, "passed": 0, "pairs": 0, "trades": 0,
+        "sharpe_gross": None, "sharpe_net": None,
         "return_net_annual": 0.0, "max_drawdown": 0.0, "hit_rate": None,
         "placebo_median": None, "placebo_p": None,
     }  # fmt: skip

@@ -205,6 +205,11 @@ def test_a_day_is_the_day_as_written_whatever_the_time_and_zone(tmp_path: Path, 
     assert read_table(as_csv(tmp_path, frame), PRICES)["date"][2] == pd.Timestamp("2012-01-05")
 
 
+def test_typed_times_are_days_too(tmp_path: Path) -> None:
+    frame = GOOD["prices"].assign(date=GOOD["prices"]["date"] + pd.Timedelta(hours=16))
+    assert_frame_equal(read_table(as_parquet(tmp_path, frame), PRICES), GOOD["prices"])
+
+
 def test_zones_may_differ_within_a_csv_as_they_do_over_a_year_in_new_york(tmp_path: Path) -> None:
     days = pd.date_range("2012-01-03", "2012-12-28", tz="America/New_York")
     frame = pd.DataFrame({"date": days, "ticker": "A", "adj_close": 1.0})
