@@ -128,6 +128,8 @@ class RunConfig(_Section):
             raise ValueError("universe.as_of lies after backtest.formation_end: the backtest would trade on later text")
         if self.benchmark.first_year > self.benchmark.last_year:
             raise ValueError("benchmark.first_year lies after benchmark.last_year")
+        if self.benchmark.first_year <= self.universe.as_of.year:
+            raise ValueError("benchmark.first_year must lie after universe.as_of: the text was not readable before")
         return self
 
     def to_yaml(self) -> str:

@@ -27,6 +27,8 @@ MARK = "done.json"
 CONFIG = "config.yaml"
 LOCK = ".lock"
 PARTIAL = ".partial-"
+BLOCK = "block-"
+"""Files of a stage that begin like this outlive a killed run: work that is done in blocks resumes from them."""
 
 
 class Workspace:
@@ -87,11 +89,13 @@ class Workspace:
             return False
 
     def begin(self, stage: str) -> Path:
-        """Mark `stage` as unfinished and return its folder."""
+        """Mark `stage` as unfinished and return its folder, emptied but for finished blocks of a killed run."""
         folder = self.root / stage
         folder.mkdir(exist_ok=True)
         (folder / MARK).unlink(missing_ok=True)
-        _remove_partial(folder)
+        for path in folder.iterdir():
+            if not path.name.startswith(BLOCK):
+                path.unlink()
         return folder
 
     def finish(self, stage: str, fingerprint: str, seconds: float) -> None:
@@ -153,9 +157,10 @@ def fingerprint_of_path(path: str | Path) -> str:
 
 
 def fingerprint_of_code(*packages: str) -> str:
-    """Fingerprint of the source files of subpackages of companysim, so that changed code is run again."""
+    """Fingerprint of the sources of subpackages of companysim and of what joins them, so that changed code is run."""
     home = Path(__file__).parent
     sources = sorted(path for package in packages for path in (home / package).glob("*.py"))
+    sources += [home / "matrices.py", home / "pipeline.py"]
     return fingerprint([(str(path.relative_to(home)), digest(path)) for path in sources])
 
 

@@ -100,6 +100,7 @@ def test_any_configuration_survives_yaml(
             "seed": seed,
             "universe": {"as_of": days[0], "filings": path},
             "clustering": {"share_of_pairs": share},
+            "benchmark": {"first_year": days[0].year + 1, "last_year": days[0].year + 1},
             "backtest": {
                 "formation_start": days[0],
                 "formation_end": days[1],
@@ -226,6 +227,7 @@ def test_an_unknown_nested_key_lists_the_known_ones_of_its_section(
         ("clustering: {share_of_pairs: .nan}", "clustering.share_of_pairs is nan"),
         ("benchmark: {null_draws: 0}", "benchmark.null_draws is 0"),
         ("benchmark: {bootstrap_draws: 0}", "benchmark.bootstrap_draws is 0"),
+        ("benchmark: {first_year: 2012}", "benchmark.first_year must lie after universe.as_of"),
         ("benchmark: {first_year: 2017}", "benchmark.first_year lies after benchmark.last_year"),
         ("backtest: {p_value: 0}", "backtest.p_value is 0"),
         ("backtest: {max_pairs: 0}", "backtest.max_pairs is 0"),

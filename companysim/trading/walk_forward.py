@@ -185,9 +185,10 @@ def placebo(
     place[passing["row"].to_numpy(dtype=int)] = np.arange(len(passing))  # passing pairs in order of p-value
     result = {}
     for count in sorted(set(candidates)):
+        draw = np.random.default_rng([seed, count])  # so that one grouping's placebo does not depend on the others
         values = np.full(books, np.nan)
         for book in range(books):
-            members = place[rng.choice(len(tested), size=min(count, len(tested)), replace=False)]
+            members = place[draw.choice(len(tested), size=min(count, len(tested)), replace=False)]
             traded = np.sort(members[members >= 0])[: protocol.max_pairs]
             if len(traded):
                 values[book] = sharpe(net[:, traded].mean(axis=1))

@@ -1,7 +1,7 @@
 """The companies of one run: one line of stock, one description and one row of codes for each.
 
 A company may have several lines of stock (GOOG and GOOGL, FOX and FOXA). They share a CIK. A company counts
-once: the line with the most prices is kept (ties by ticker), so that it never forms a pair with itself.
+once: the line with the most prices up to then is kept (ties by ticker), so that it never forms a pair with itself.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def build_universe(
     wide = wide.reindex(sorted(wide.columns), axis=1)
     listed = companies.sort_values("ticker")
     priced = listed[listed["ticker"].isin(wide.columns)]
-    lengths = wide.notna().sum()
+    lengths = wide.loc[:as_of].notna().sum()  # what was known then chooses the line
     kept = (
         priced.assign(length=priced["ticker"].map(lengths))
         .sort_values(["length", "ticker"], ascending=[False, True])
@@ -76,9 +76,7 @@ def build_universe(
     }
     if len(rows) < 3:
         reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
-        raise DataError(
-            f"only {len(rows)} companies have codes, prices and a filing ({reasons}): at least 3 are needed"
-        )
+        raise DataError(f"only {len(rows)} companies have prices and a filing ({reasons}): at least 3 are needed")
     return Universe(rows, wide[rows["ticker"].tolist()].dropna(how="all"), dropped)
 
 
