@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test fast check clean
+.PHONY: run test fast check test-lowest clean
 
 run: $(VENV)/.installed
 	$(BIN)/companysim run sample
@@ -18,6 +18,12 @@ fast: $(VENV)/.tested
 check: $(VENV)/.tested
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# The oldest dependencies pyproject.toml admits, in an environment of their own.
+test-lowest:
+	$(PYTHON) -m venv $(VENV)-lowest
+	$(VENV)-lowest/bin/python -m pip install --quiet --constraint constraints-lowest.txt --editable . pytest hypothesis networkx eai-sparsify
+	$(VENV)-lowest/bin/python -m pytest
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -46,8 +46,8 @@ def test_peers_of_well_known_companies_make_sense(sample: cs.Run) -> None:
 
 def test_a_private_company_finds_its_industry(sample: cs.Run) -> None:
     text = (
-        "A family-owned chain of hardware and garden stores sells lumber, paint, tools and appliances to homeowners and "
-        "small contractors in the Midwest. Sales follow the housing market, the weather in spring and consumer credit."
+        "A family-owned chain of hardware and garden stores sells lumber, paint, tools and appliances to homeowners "
+        "and small contractors in the Midwest. Sales follow housing, the weather in spring and consumer credit."
     )
     assert {"HD", "LOW"} & set(sample.peers_of_text(text, 5)["ticker"])
 
