@@ -7,7 +7,6 @@ later blocks are dropped after loading, and no language-model head or list of hi
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -101,7 +100,7 @@ class ResidualStream:
                 "in Hugging Face layout or a name listed by `companysim run --help`"
             ) from error
         self.window, self.overlap, self.batch_tokens = window, overlap, batch_tokens
-        self.massive = massive
+        self.massive, self.dtype = massive, dtype
         self.device = torch.device(device)
         start = self.tokenizer.bos_token_id
         self.start_token = start if start is not None else self.tokenizer.eos_token_id
@@ -114,7 +113,9 @@ class ResidualStream:
 
     def windows(self, texts: Sequence[str]) -> list[Window]:
         """Tokenise `texts` and split each into windows; a text without tokens yields none."""
-        encoded = self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+        encoded = self.tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True, verbose=False)[
+            "input_ids"
+        ]  # a text that spells a special token means its characters
         room = self.window - 1  # one place goes to the start token
         result = []
         for document, ids in enumerate(encoded):
@@ -143,6 +144,11 @@ class ResidualStream:
         (Window, Tensor of shape (at most n - skip, width), float32)
             The start token (always an attention sink), other massive activations, padding and repeated context
             are left out.
+
+        Raises
+        ------
+        WeightsError
+            If an activation is not finite, as float16 may overflow.
         """
         import torch
 
@@ -156,6 +162,10 @@ class ResidualStream:
         for row, window in enumerate(batch):
             counted = hidden[row, 1 + window.skip : 1 + len(window.tokens)].float()
             norms = counted.norm(dim=1)
+            if not bool(norms.isfinite().all()):
+                raise WeightsError(
+                    f"the model's activations are not finite in {self.dtype}: use float32 or bfloat16, or other weights"
+                )
             yield window, counted[norms <= self.massive * norms.median()]
 
     def _forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -187,8 +197,7 @@ class ResidualStream:
 
 
 def quiet() -> None:
-    """Silence transformers' own progress bars and advice; our stages have their own. Call it before the imports."""
-    os.environ["TQDM_DISABLE"] = "1"  # the GGUF reader uses tqdm itself, which looks here once, when it is imported
+    """Silence transformers' own progress bars and advice; our stages have their own."""
     from transformers.utils import logging
 
     logging.set_verbosity_error()

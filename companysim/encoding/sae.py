@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from companysim.errors import WeightsError
+from companysim.workspace import write, write_text
 
 if TYPE_CHECKING:
     import torch
@@ -172,5 +173,6 @@ def save_sae(sae: TopKSAE, path: str | Path, *, dtype: str = "float16") -> None:
         "transcode": False,
         "d_in": sae.width,
     }
-    save_file({name: tensor.to(kind).contiguous().cpu() for name, tensor in tensors.items()}, folder / TENSOR_FILE)
-    (folder / CONFIG_FILE).write_text(json.dumps(config, indent=1) + "\n")
+    ready = {name: tensor.to(kind).contiguous().cpu() for name, tensor in tensors.items()}
+    write(folder / TENSOR_FILE, lambda temporary: save_file(ready, temporary))
+    write_text(folder / CONFIG_FILE, json.dumps(config, indent=1) + "\n")

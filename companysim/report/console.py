@@ -200,7 +200,7 @@ def peers_table(peers: pd.DataFrame, title: str, years: tuple[int, int]) -> Tabl
     """Return the rows of `Run.peers` as a table."""
     columns = {"rank": "rank", "ticker": "ticker", "company": "company", "similarity": "similarity"}
     columns |= {"same_sic": "same SIC", "same_gics": "same GICS", "correlation": f"correlation {years[0]}-{years[1]}"}
-    columns |= {"why": "shares above all (terms of the latents)"}
+    columns |= {"why": "what they share (terms of two latents)"}
     shown = [name for name in columns if name in peers]
     body = [[number(value) for value in row] for row in peers[shown].itertuples(index=False)]
     return table(title, [columns[name] for name in shown], body, left=("company", columns["why"]))
@@ -210,7 +210,7 @@ def print_run(run: Run, console: Console, took: float) -> None:
     """Print a run's headline tables, what they mean, where everything is, and the seconds it `took`."""
     summary, wide = run.summary, console.width >= WIDE
     universe, encoder = summary["universe"], summary["encoder"]
-    dropped = ", ".join(f"{count} {reason}" for reason, count in universe["dropped"].items() if count) or "none"
+    dropped = ", ".join(f"{reason} {count}" for reason, count in universe["dropped"].items() if count) or "none"
     start, stop = universe["prices"]
     console.print(
         f"\n{universe['companies']} companies, prices {start} to {stop} (left out: {dropped}); "

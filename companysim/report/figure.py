@@ -7,6 +7,7 @@ from pathlib import Path
 import matplotlib
 
 matplotlib.use("Agg", force=False)
+from matplotlib.dates import DateFormatter, YearLocator
 from matplotlib.figure import Figure
 
 from companysim.report.console import NAMES
@@ -41,7 +42,10 @@ def draw(run: Run, path: Path) -> None:
     years = summary["benchmark_years"]
     left.set(xscale="log", xlabel="share of all pairs looked at, %", ylabel="mean return correlation")
     left.set_title(f"Most similar pairs, monthly returns {min(years)}-{max(years)}", fontsize=10)
+    left.xaxis.set_major_formatter("{x:g}")
     left.legend(frameon=False, fontsize=8)
+    right.xaxis.set_major_locator(YearLocator())
+    right.xaxis.set_major_formatter(DateFormatter("%Y"))
     right.axhline(0, color="grey", lw=0.8)
     right.set(ylabel="cumulative net return, % of capital")
     right.set_title("Walk-forward pairs trading, after costs", fontsize=10)

@@ -217,3 +217,18 @@ def test_end_token_stands_in_for_a_missing_start_token(llm_path: Path, tmp_path:
 def test_overlap_that_leaves_no_room_is_refused(llm_path: Path, overlap: int) -> None:
     with pytest.raises(ConfigError, match=f"overlap {overlap} must be at least 0 and below window - 1 = 31"):
         ResidualStream(str(llm_path), "layers.1", window=32, overlap=overlap)
+
+
+def test_activations_that_are_not_finite_are_refused(llm_path: Path) -> None:
+    stream = ResidualStream(str(llm_path), "layers.0")
+    with torch.no_grad():
+        next(stream._network.parameters()).fill_(float("nan"))
+    with pytest.raises(WeightsError, match="not finite in float32"):
+        list(stream.activations(stream.windows(["oil gas"])))
+
+
+def test_a_text_that_spells_a_special_token_means_its_characters(stream: ResidualStream) -> None:
+    start = stream.tokenizer.bos_token
+    (window,) = stream.windows([f"oil {start} gas"])
+    assert stream.start_token not in window.tokens
+    assert len(window.tokens) > len(stream.windows(["oil  gas"])[0].tokens)

@@ -247,7 +247,7 @@ def test_gguf_becomes_the_same_model_and_tokenizer(
     assert tokenizer.bos_token_id == 0
 
 
-@pytest.mark.slow  # a process of its own, since tqdm decides when it is imported
+@pytest.mark.slow  # a process of its own, to see all it prints
 def test_conversion_is_silent(tmp_path: Path) -> None:
     tokens = ["<s>", *sorted(pre_tokenizers.ByteLevel.alphabet()), "oi"]
     write_gguf(tmp_path / "m.gguf", LlamaForCausalLM(llama_config(len(tokens), layers=1)), tokens)
@@ -312,3 +312,20 @@ def test_registered_weights_are_pinned(weights: RegistryWeights) -> None:
     assert len(bytes.fromhex(weights.sha256)) == 32
     assert weights.version
     assert REGISTRY[weights.name] is weights
+
+
+def test_what_a_killed_process_left_long_ago_is_removed_and_what_is_young_stays(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("COMPANYSIM_CACHE", str(tmp_path))
+    old, young = tmp_path / ".partial-old", tmp_path / ".partial-young"
+    for folder in (old, young):
+        folder.mkdir()
+    os.utime(old, (0, 0))
+    monkeypatch.setattr(
+        "companysim.encoding.weights._download", lambda weights, folder: (_ for _ in ()).throw(OSError("no"))
+    )
+    with pytest.raises(WeightsError):
+        module.ensure(module.SMOLLM2)
+    assert not old.exists()
+    assert young.exists()
