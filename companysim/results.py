@@ -53,7 +53,7 @@ class Run:
 
     @cached_property
     def companies(self) -> pd.DataFrame:
-        """One row a company: ticker, cik, company, sic, gics, filing_id, fiscal_year, filed, text."""
+        """One row a company: ticker, cik, company, sic, gics, lines, filing_id, fiscal_year, filed, text."""
         return self._table("universe/companies.parquet")
 
     @cached_property
@@ -115,7 +115,7 @@ class Run:
         Parameters
         ----------
         ticker : str
-            Case does not matter.
+            Any line of the company's stock; case does not matter.
         k : int
             Number of peers.
 
@@ -204,20 +204,18 @@ class Run:
     def _row(self, ticker: str) -> int:
         wanted = ticker.strip().upper()
         tickers = self.companies["ticker"].tolist()
-        if wanted in tickers:
-            return tickers.index(wanted)
+        for row, lines in enumerate(self.companies["lines"]):
+            if wanted in lines.upper().split():
+                return row
         names = dict(zip(self.companies["company"].str.lower(), tickers, strict=True))
         near = difflib.get_close_matches(ticker.strip().lower(), names, n=3, cutoff=0.5)
         near += [name for name in names if ticker.strip().lower() in name and name not in near and len(ticker) > 2]
         likely = [names[name] for name in near] + difflib.get_close_matches(wanted, tickers, n=3, cutoff=0.4)
         hints = list(dict.fromkeys(likely))[:4]
         called = self.companies.set_index("ticker")["company"]
-        advice = (
-            "did you mean " + ", ".join(f"{hint} ({called[hint]})" for hint in hints)
-            if hints
-            else "see companies.parquet"
-        )
-        raise UnknownTickerError(f"no company {ticker!r} in this run of {len(tickers)}: {advice}?")
+        nearest = ", ".join(f"{hint} ({called[hint]})" for hint in hints)
+        advice = f"did you mean {nearest}?" if hints else "`companysim show companies` lists them"
+        raise UnknownTickerError(f"no company {ticker!r} in this run of {len(tickers)}: {advice}")
 
     def _table(self, name: str) -> pd.DataFrame:
         try:

@@ -182,6 +182,7 @@ def test_two_lines_of_one_company_count_once(world: Path, tmp_path: Path) -> Non
     found = run(edited(world, tmp_path / "c.yaml", universe=paths), tmp_path / "out")
     assert found.summary["universe"]["dropped"]["further lines of the same company"] == 1
     assert found.companies["ticker"].tolist().count("BA0B") == 0
+    pd.testing.assert_frame_equal(found.peers("BA0B"), found.peers("BA0"))  # asked for by either line
 
 
 def test_years_without_returns_are_refused(world: Path, tmp_path: Path) -> None:

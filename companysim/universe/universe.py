@@ -22,7 +22,8 @@ class Universe:
     Attributes
     ----------
     companies : DataFrame
-        ticker, cik, company, sic, gics, filing_id, fiscal_year, filed, text; one row a company, sorted by ticker.
+        ticker, cik, company, sic, gics, lines, filing_id, fiscal_year, filed, text; a row a company, sorted by ticker.
+        `lines` holds the tickers of all its lines, separated by spaces.
         `sic` and `gics` are empty where unknown or unverified.
     prices : DataFrame, shape (days, companies)
         Adjusted closes; NaN where a line has no price. Days on which none has one are left out.
@@ -67,7 +68,8 @@ def build_universe(
     rows = kept.merge(latest[["cik", "filing_id", "fiscal_year", "filed", "text"]], on="cik").sort_values("ticker")
     for scheme in ("sic", "gics"):
         rows[scheme] = rows[scheme].where(rows[f"{scheme}_source"] != UNVERIFIED, "")
-    columns = ["ticker", "cik", "company", "sic", "gics", "filing_id", "fiscal_year", "filed", "text"]
+    rows["lines"] = rows["cik"].map(listed.groupby("cik")["ticker"].agg(" ".join))
+    columns = ["ticker", "cik", "company", "sic", "gics", "lines", "filing_id", "fiscal_year", "filed", "text"]
     rows = rows[columns].reset_index(drop=True)
     dropped = {
         "without a price": len(listed) - len(priced),
