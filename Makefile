@@ -22,7 +22,8 @@ check: $(VENV)/.tested
 # The oldest dependencies pyproject.toml admits, in an environment of their own.
 test-lowest:
 	$(PYTHON) -m venv $(VENV)-lowest
-	$(VENV)-lowest/bin/python -m pip install --quiet --constraint constraints-lowest.txt --editable . pytest hypothesis networkx eai-sparsify
+	$(VENV)-lowest/bin/python -m pip install --quiet --constraint constraints-lowest.txt --editable . \
+		pytest hypothesis networkx eai-sparsify
 	$(VENV)-lowest/bin/python -m pytest
 
 $(VENV)/.installed: pyproject.toml constraints.txt
