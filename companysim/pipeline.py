@@ -29,6 +29,7 @@ from companysim.trading import Protocol, Rules, placebo, walk_forward
 from companysim.trading.walk_forward import PROTOCOL
 from companysim.universe import COMPANIES, FILINGS, PRICES, Universe, build_universe, bundled, read_table
 from companysim.workspace import (
+    BLOCK_PREFIX,
     CONFIG,
     Workspace,
     fingerprint,
@@ -129,7 +130,6 @@ class _Pipeline:
         ]
         weights = [*models, fingerprint_of_path(sae_path(c.encoder))]
         dump = c.model_dump(mode="json")
-        window = dump["backtest"]
         return (
             Stage("universe", "reading companies, filings and prices", (), ("universe",),
                   [dump["universe"]["as_of"], inputs], self._universe),
@@ -143,7 +143,7 @@ class _Pipeline:
             Stage("benchmark", "scoring against returns", ("universe", "similarity", "clustering"), ("benchmark",),
                   [dump["benchmark"], c.seed], self._benchmark),
             Stage("trading", "backtesting pairs", ("universe", "clustering"), ("trading",),
-                  [window, c.seed], self._trading),
+                  [dump["backtest"], c.seed], self._trading),
         )  # fmt: skip
 
     def run(self) -> None:
@@ -198,7 +198,7 @@ class _Pipeline:
         save_arrays(folder / "residual_mean.safetensors", {"dense": encoded.residual_mean})
         save_arrays(folder / "minilm.safetensors", {"dense": embedding})
         save_arrays(folder / "tfidf.safetensors", csr_arrays(tfidf(texts)))
-        for block in folder.glob("block-*"):
+        for block in folder.glob(f"{BLOCK_PREFIX}*"):
             block.unlink()
 
     def _similarity(self, folder: Path) -> None:

@@ -27,7 +27,7 @@ MARK = "done.json"
 CONFIG = "config.yaml"
 LOCK = ".lock"
 PARTIAL = ".partial-"
-BLOCK = "block-"
+BLOCK_PREFIX = "block-"
 """Files of a stage that begin like this outlive a killed run: work that is done in blocks resumes from them."""
 
 
@@ -94,7 +94,7 @@ class Workspace:
         folder.mkdir(exist_ok=True)
         (folder / MARK).unlink(missing_ok=True)
         for path in folder.iterdir():
-            if not path.name.startswith(BLOCK):
+            if not path.name.startswith(BLOCK_PREFIX):
                 path.unlink()
         return folder
 

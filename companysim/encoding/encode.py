@@ -19,6 +19,7 @@ from companysim.encoding.llm import ResidualStream
 from companysim.encoding.sae import TopKSAE
 from companysim.errors import DataError, RunError, WeightsError
 from companysim.matrices import csr_arrays, csr_from, load_arrays, save_arrays
+from companysim.workspace import BLOCK_PREFIX
 
 BLOCK = 32
 _UNPRINTABLE = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202f\ufeff\ud800-\udfff]+")
@@ -126,13 +127,13 @@ def encode_in_blocks(
         As `encode` does; empty texts are refused before the first block.
     """
     clean_all(texts)
-    for stale in folder.glob("block-*"):
-        if not stale.name.startswith(f"block-{fingerprint[:16]}-"):
+    for stale in folder.glob(f"{BLOCK_PREFIX}*"):
+        if not stale.name.startswith(f"{BLOCK_PREFIX}{fingerprint[:16]}-"):
             stale.unlink()
     blocks = []
     models = None
     for start in range(0, len(texts), BLOCK):
-        path = folder / f"block-{fingerprint[:16]}-{start:06d}.safetensors"
+        path = folder / f"{BLOCK_PREFIX}{fingerprint[:16]}-{start:06d}.safetensors"
         try:
             arrays = load_arrays(path)
         except RunError:

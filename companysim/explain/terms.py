@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from sklearn.feature_extraction.text import CountVectorizer
 
 from companysim.encoding.encode import clean
+from companysim.similarity import Cosine
 
 MIN_DOCUMENTS = 3
 
@@ -70,9 +71,7 @@ def shared_latents(first: np.ndarray, second: np.ndarray, usual: np.ndarray, cou
 
 def unit_latents(latents: sp.csr_array) -> np.ndarray:
     """Rows of `latents` divided by their Euclidean norm, shape (documents, latents)."""
-    dense = latents.toarray().astype(float)
-    norms = np.linalg.norm(dense, axis=1, keepdims=True)
-    unit: np.ndarray = np.divide(dense, norms, out=np.zeros_like(dense), where=norms > 0)
+    unit: np.ndarray = Cosine().transform(latents)
     return unit
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 from companysim.errors import DataError
 from companysim.trading.cointegration import engle_granger
 from companysim.trading.performance import max_drawdown, sharpe
-from companysim.trading.simulator import Book, Rules, check_prices, simulate
+from companysim.trading.simulator import TRADING_DAYS, Book, Rules, check_prices, simulate
 
 PROTOCOL = "walk_forward"
 
@@ -80,7 +80,7 @@ class Backtest:
             "trades": traded,
             "sharpe_gross": float(sharpe(gross)),
             "sharpe_net": float(sharpe(net)),
-            "return_net_annual": float(net.mean() * 252),
+            "return_net_annual": float(net.mean() * TRADING_DAYS),
             "max_drawdown": max_drawdown(net),
             "hit_rate": float((self.trades["pnl_net"] > 0).mean()) if traded else float("nan"),
         }

