@@ -17,6 +17,7 @@ from companysim.errors import ConfigError
 SAMPLE = "sample"
 Share = Annotated[float, Field(gt=0, le=1)]
 SaeSimilarity = Literal["pca_cosine", "log_idf_cosine", "cosine"]
+Pool = Literal["sum", "mean", "max", "count", "log_length"]
 
 
 class _Section(BaseModel):
@@ -41,17 +42,28 @@ class UniverseConfig(_Section):
 
 
 class EncoderConfig(_Section):
-    """How text becomes latents."""
+    """How text becomes latents.
+
+    A model is a name of `companysim.encoding.weights.REGISTRY`, a local directory, or a hub id with its `revision`; an
+    SAE is ``sample``, a local directory, or a hub id with the folder inside it, such as
+    ``EleutherAI/sae-llama-3-8b-32x/layers.30``.
+    """
 
     model: str = "smollm2-135m"
+    revision: str | None = None
     hook: str = "layers.26"
     sae: str = SAMPLE
+    sae_revision: str | None = None
     embedding: str = "minilm-l6"
+    embedding_revision: str | None = None
     window: Annotated[int, Field(ge=8)] = 512
     overlap: Annotated[int, Field(ge=0)] = 64
     batch_tokens: Annotated[int, Field(ge=8)] = 2048
     device: Literal["cpu", "cuda", "mps"] = "cpu"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    sae_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    latent_budget_mb: Annotated[int, Field(ge=1)] = 64
+    """Memory a block of tokens x latents may take while it is encoded."""
 
     @model_validator(mode="after")
     def _overlap_fits(self) -> Self:
@@ -63,6 +75,8 @@ class EncoderConfig(_Section):
 class SimilarityConfig(_Section):
     """How latents become similarities."""
 
+    pool: Pool = "sum"
+    """How a document's tokens are pooled; all pools come from one pass, see `companysim.encoding.pooling`."""
     sae: SaeSimilarity = "cosine"
     """Similarity of the default method. The published recipe, ``pca_cosine``, is always a row of its own."""
     pca_variance: Share = 0.9

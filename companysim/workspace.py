@@ -27,8 +27,8 @@ MARK = "done.json"
 CONFIG = "config.yaml"
 LOCK = ".lock"
 PARTIAL = ".partial-"
-BLOCK_PREFIX = "block-"
-"""Files of a stage that begin like this outlive a killed run: work that is done in blocks resumes from them."""
+SHARD_PREFIX = "shard-"
+"""Files of a stage that begin like this outlive a killed run: work that is done in shards resumes from them."""
 
 
 class Workspace:
@@ -69,7 +69,7 @@ class Workspace:
         except Timeout as error:
             raise RunError(f"another process is running in {self.root}: wait for it or choose another --out") from error
         try:
-            _remove_partial(self.root)
+            remove_partial(self.root)
             yield
         finally:
             lock.release()
@@ -89,12 +89,12 @@ class Workspace:
             return False
 
     def begin(self, stage: str) -> Path:
-        """Mark `stage` as unfinished and return its folder, emptied but for finished blocks of a killed run."""
+        """Mark `stage` as unfinished and return its folder, emptied but for finished shards of a killed run."""
         folder = self.root / stage
         folder.mkdir(exist_ok=True)
         (folder / MARK).unlink(missing_ok=True)
         for path in folder.iterdir():
-            if not path.name.startswith(BLOCK_PREFIX):
+            if not path.name.startswith(SHARD_PREFIX):
                 path.unlink()
         return folder
 
@@ -124,7 +124,7 @@ def _is_run_config(path: Path) -> bool:
     return isinstance(content, dict) and {"name", "seed", "universe", "encoder"} <= set(content)
 
 
-def _remove_partial(folder: Path) -> None:
+def remove_partial(folder: Path) -> None:
     """Remove what a killed process was writing."""
     for leftover in folder.glob(f"{PARTIAL}*"):
         leftover.unlink()
@@ -151,7 +151,8 @@ def fingerprint_of_path(path: str | Path) -> str:
     if place.is_file():
         return digest(place)
     if place.is_dir():
-        found = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(place.iterdir()) if p.is_file()]
+        files = [p for p in sorted(place.rglob("*")) if p.is_file()]
+        found = [(str(p.relative_to(place)), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
         return fingerprint(found)
     return fingerprint(str(path))
 

@@ -42,7 +42,7 @@ def corpus_windows(stream: ResidualStream, folder: Path, seed: int) -> tuple[lis
     filings = pd.read_parquet(folder / "item1_10k.parquet").drop_duplicates("item_1").dropna(subset=["cik"])
     filings = filings.assign(cik=filings["cik"].map(str)).sort_values(["cik", "filing_date"])
     held = set(rng.permutation(sorted(filings["cik"].unique()))[:HELD_OUT_COMPANIES])
-    size = stream.window - 1
+    size = stream.room
     train: list[Window] = []
     test: list[Window] = []
     for cik, text in zip(filings["cik"], filings["item_1"], strict=True):
@@ -50,12 +50,13 @@ def corpus_windows(stream: ResidualStream, folder: Path, seed: int) -> tuple[lis
         whole = len(tokens) // size
         if whole:
             chosen = {0, 1} | set(rng.choice(whole, size=min(whole, 3), replace=False).tolist())
-            pieces = [Window(0, tokens[i * size : (i + 1) * size], 0) for i in sorted(chosen) if i < whole]
+            pieces = [Window(0, tokens[i * size : (i + 1) * size], i * size, 0) for i in sorted(chosen) if i < whole]
             (test if cik in held else train).extend(pieces)
     snippets = pd.read_parquet(folder / "latent_snippets.parquet")["text"]
     picked = snippets.iloc[rng.choice(len(snippets), size=min(SNIPPETS, len(snippets)), replace=False)].tolist()
-    test += stream.windows(picked[:HELD_OUT_SNIPPETS])
-    train += stream.windows(picked[HELD_OUT_SNIPPETS:])
+    tokenised = [ids for ids, _ in stream.tokenise(picked)]
+    test += stream.windows(tokenised[:HELD_OUT_SNIPPETS])
+    train += stream.windows(tokenised[HELD_OUT_SNIPPETS:])
     return train, test
 
 
@@ -66,17 +67,19 @@ def example_snippets(path: Path, model: str, hook: str, seed: int) -> list[tuple
     texts = read_table(bundled("sample/filings.parquet"), FILINGS).sort_values("ticker")["text"].tolist()
     best = np.zeros(sae.n_latents)
     where: list[np.ndarray | None] = [None] * sae.n_latents
-    # No token is left out here (massive activations included), so that positions stay those of the text.
+    # No token is left out here, massive activations included: the strongest token is shown whatever it is.
     stream.massive = float("inf")
-    for batch in stream.batches(stream.windows(texts)):
-        for window, hidden in stream.activations(batch):
-            values, indices = (part.numpy() for part in sae.encode(hidden))
-            peak = np.zeros(sae.n_latents)
-            np.maximum.at(peak, indices.ravel(), values.ravel())
-            for latent in np.flatnonzero(peak > best):
-                at = int(np.where(indices == latent, values, 0).max(axis=1).argmax())
-                best[latent] = peak[latent]
-                where[latent] = np.concatenate([[at], window.tokens])
+    for batch in stream.batches(stream.windows([ids for ids, _ in stream.tokenise(texts)])):
+        hidden, place, position = stream.activations(batch)
+        token, latent, value = (part.numpy() for part in sae.encode(hidden))
+        order = np.lexsort((value, latent))
+        last = np.append(np.diff(latent[order]) > 0, True) if len(order) else np.zeros(0, dtype=bool)
+        for peak in order[last]:
+            if value[peak] > best[latent[peak]]:
+                row = int(token[peak])
+                window = batch[int(place[row])]
+                best[latent[peak]] = value[peak]
+                where[latent[peak]] = np.concatenate([[int(position[row]) - window.start], window.tokens])
     rows = []
     for latent in sorted(np.random.default_rng(seed).choice(np.flatnonzero(best > 0), SHOWN_LATENTS, replace=False)):
         found = where[latent]
