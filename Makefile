@@ -23,7 +23,7 @@ check: $(VENV)/.tested
 test-lowest:
 	$(PYTHON) -m venv $(VENV)-lowest
 	$(VENV)-lowest/bin/python -m pip install --quiet --constraint constraints-lowest.txt --editable . \
-		pytest hypothesis networkx eai-sparsify
+		pytest hypothesis networkx eai-sparsify sentence-transformers "ray[data]"
 	$(VENV)-lowest/bin/python -m pytest
 
 $(VENV)/.installed: pyproject.toml constraints.txt

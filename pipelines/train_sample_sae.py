@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -58,6 +58,42 @@ def corpus_windows(stream: ResidualStream, folder: Path, seed: int) -> tuple[lis
     test += stream.windows(tokenised[:HELD_OUT_SNIPPETS])
     train += stream.windows(tokenised[HELD_OUT_SNIPPETS:])
     return train, test
+
+
+def fit(
+    stream: ResidualStream, train_windows: list[Window], test_windows: list[Window], spec: TrainingSpec, out: Path
+) -> dict[str, Any]:
+    """Collect activations, train, write the SAE to `out`, and return the figures of its card."""
+    started = time.perf_counter()
+
+    def progress(done: int, total: int) -> None:
+        if done % 50 == 0 or done == total:
+            print(f"collecting {done}/{total} batches, {time.perf_counter() - started:.0f} s", flush=True)
+
+    test = collect_activations(stream, test_windows)
+    train = collect_activations(stream, train_windows, progress)
+    curve: list[tuple[int, float]] = []
+
+    def log(seen: int, loss: float) -> None:
+        curve.append((seen, loss))
+        print(f"{seen:>10,} tokens  loss {loss:.4f}  {time.perf_counter() - started:.0f} s", flush=True)
+
+    save_sae(train_topk(train, spec, log), out)
+    measured = quality(load_sae(out, decoder=True), test)  # after rounding to float16, as it is shipped
+    return {
+        "hook": stream.hook,
+        "latents": spec.latents,
+        "k": spec.k,
+        "corpus_tokens": len(train),
+        "tokens_seen": spec.tokens,
+        "held_out_tokens": measured.tokens,
+        "fraction_unexplained": round(measured.fraction_unexplained, 4),
+        "l0": round(measured.l0, 2),
+        "dead_share": round(measured.dead_share, 4),
+        "seconds": round(time.perf_counter() - started),
+        "seed": spec.seed,
+        "loss_curve": [[seen, round(loss, 4)] for seen, loss in curve[:: max(1, len(curve) // 25)]],
+    }
 
 
 def example_snippets(path: Path, model: str, hook: str, seed: int) -> list[tuple[int, float, str]]:
@@ -107,41 +143,9 @@ def main(
     """Collect activations, train, measure, and write SAE, training log and the figures of the card."""
     model = resolve(EncoderConfig().model, print)
     stream = ResidualStream(model, hook, window=256, overlap=0, batch_tokens=8192, dtype=dtype)
-    train_windows, test_windows = corpus_windows(stream, corpus, seed)
-    started = time.perf_counter()
-
-    def progress(done: int, total: int) -> None:
-        if done % 50 == 0 or done == total:
-            print(f"collecting {done}/{total} batches, {time.perf_counter() - started:.0f} s", flush=True)
-
-    test = collect_activations(stream, test_windows)
-    train = collect_activations(stream, train_windows, progress)
     spec = TrainingSpec(latents=latents, k=k, tokens=tokens, seed=seed)
-    curve: list[tuple[int, float]] = []
-
-    def log(seen: int, loss: float) -> None:
-        curve.append((seen, loss))
-        print(f"{seen:>10,} tokens  loss {loss:.4f}  {time.perf_counter() - started:.0f} s", flush=True)
-
-    sae = train_topk(train, spec, log)
-    save_sae(sae, out)
-    measured = quality(load_sae(out, decoder=True), test)  # after rounding to float16, as it is shipped
-    facts = {
-        "model": EncoderConfig().model,
-        "hook": hook,
-        "latents": latents,
-        "k": k,
-        "corpus_tokens": len(train),
-        "tokens_seen": tokens,
-        "held_out_tokens": measured.tokens,
-        "fraction_unexplained": round(measured.fraction_unexplained, 4),
-        "l0": round(measured.l0, 2),
-        "dead_share": round(measured.dead_share, 4),
-        "seconds": round(time.perf_counter() - started),
-        "seed": seed,
-        "loss_curve": [[seen, round(loss, 4)] for seen, loss in curve[:: max(1, len(curve) // 25)]],
-        "examples": example_snippets(out, model, hook, seed),
-    }
+    facts = {"model": EncoderConfig().model, **fit(stream, *corpus_windows(stream, corpus, seed), spec, out)}
+    facts["examples"] = example_snippets(out, model, hook, seed)
     (out / "training.json").write_text(json.dumps(facts, indent=1) + "\n")
     print(json.dumps({key: facts[key] for key in facts if key not in ("loss_curve", "examples")}))
 

@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from companysim.encoding.encode import clean, clean_all
-from companysim.encoding.llm import _positions, quiet, split
+from companysim.encoding.llm import positions, quiet, split
 from companysim.encoding.sentence_config import SentenceConfig, read_sentence_config
 from companysim.errors import ConfigError, DataError, NotFiniteError, WeightsError
 
@@ -175,7 +175,7 @@ class SentenceEmbedding:
                 "cls: use mean"
             )
         longest = self.window if self.window is not None else config.max_length or tokenizer.model_max_length
-        window = min(longest, _positions(network))
+        window = min(longest, positions(network))
         room = window - len(prefix) - len(suffix)
         if room < 1:
             raise ConfigError(f"a window of {window} tokens holds no text beside the special tokens: raise it")
@@ -238,16 +238,6 @@ class Tfidf:
         matrix = sp.csr_array(vectoriser.transform([clean(text) for text in texts]))
         report(len(texts), len(texts))
         return matrix
-
-
-def embed(model: str, texts: Sequence[str], device: str = "cpu", report: Report = _silent) -> np.ndarray:
-    """`SentenceEmbedding` with what the model says about itself."""
-    return SentenceEmbedding(model, device=device).encode(texts, report)
-
-
-def tfidf(texts: Sequence[str], fit_on: Sequence[str] | None = None) -> sp.csr_array:
-    """`Tfidf` in one call."""
-    return Tfidf(fit_on).encode(texts)
 
 
 def _surroundings(bare: list[int], whole: list[int]) -> tuple[list[int], list[int]]:

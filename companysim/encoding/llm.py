@@ -138,9 +138,13 @@ class ResidualStream:
 
         quiet()
         try:
-            self.tokenizer = AutoTokenizer.from_pretrained(model, revision=revision)
+            self.tokenizer = AutoTokenizer.from_pretrained(model, revision=revision, trust_remote_code=False)
             network = AutoModel.from_pretrained(
-                model, revision=revision, dtype=getattr(torch, dtype), attn_implementation="sdpa"
+                model,
+                revision=revision,
+                dtype=getattr(torch, dtype),
+                attn_implementation="sdpa",
+                trust_remote_code=False,
             )
         except (OSError, ValueError, SafetensorError) as error:
             raise WeightsError(
@@ -157,7 +161,7 @@ class ResidualStream:
         self.room = window - sum(token is not None for token in self.special)
         if not 0 <= overlap < self.room:
             raise ConfigError(f"overlap {overlap} must be at least 0 and below the window's {self.room} tokens of text")
-        if window > (limit := _positions(network)):
+        if window > (limit := positions(network)):
             raise ConfigError(f"window {window} exceeds the {limit} positions of {model!r}: lower encoder.window")
         self.hook = hook
         self.width: int = network.config.get_text_config().hidden_size
@@ -302,8 +306,11 @@ def _special_tokens(tokenizer: Any, model: str) -> tuple[int, int | None]:
     return begin, None
 
 
-def _positions(network: torch.nn.Module) -> int:
-    """Longest window the model has positions for; RoBERTa and its kin count theirs from behind the padding index."""
+def positions(network: torch.nn.Module) -> int:
+    """Length of the longest window the model has positions for, special tokens included.
+
+    RoBERTa and its kin count theirs from behind the padding index; a model without such a limit gets 2^31.
+    """
     config: Any = network.config
     limit = getattr(config.get_text_config(), "max_position_embeddings", None)
     table = getattr(getattr(network, "embeddings", None), "position_embeddings", None)

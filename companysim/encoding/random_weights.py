@@ -20,7 +20,8 @@ def random_weights(model: str | Path, out: str | Path, seed: int = 0) -> Path:
 
     Weights are drawn by the architecture's own initialiser in transformers, the state before the first step of
     training: in Llama and most others every linear and embedding weight is N(0, ``initializer_range``^2) with the
-    range of ``config.json``, biases are 0 and norms 1. They are float32, without a language-model head.
+    range of ``config.json``, biases are 0 and norms 1. (A GGUF file states no range, so models made from one have
+    transformers' default, 0.02.) They are float32, without a language-model head.
 
     Parameters
     ----------

@@ -16,7 +16,7 @@ import pandas as pd
 
 from companysim.encoding.encode import encode
 from companysim.encoding.store import Store
-from companysim.errors import ConfigError
+from companysim.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
     from companysim.encoding.filings import LoadModels
@@ -58,6 +58,8 @@ def encode_on_ray(
     ------
     ConfigError
         If Ray is not installed or the cluster cannot be reached.
+    RunError
+        If an actor fails, for instance because it cannot load the models.
     """
     try:
         import ray
@@ -66,7 +68,7 @@ def encode_on_ray(
         raise ConfigError("Ray is not installed: pip install 'companysim[ray]'") from error
     if not shards:
         return
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         ray.init(
@@ -95,5 +97,8 @@ def encode_on_ray(
         )
         for row in done.iter_rows():
             yield int(row["filings"])
+    except ray.exceptions.RayError as error:  # of what an actor raised only the text comes back
+        last = str(error).strip().splitlines()[-1].strip()
+        raise RunError(f"a Ray actor failed: {last.removeprefix('companysim.errors.')}") from error
     finally:
         ray.shutdown()

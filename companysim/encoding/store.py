@@ -192,7 +192,7 @@ class Store:
         Returns
         -------
         index : DataFrame
-            As `found`.
+            See `found`.
         encoded : Encoded
             The documents of the index, row by row.
 

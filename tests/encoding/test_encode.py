@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer, BertModel, LlamaModel
 
 from companysim.encoding.encode import Encoded, clean, encode
-from companysim.encoding.llm import Activations, ResidualStream, Window
+from companysim.encoding.llm import Activations, Padded, ResidualStream, Window
 from companysim.encoding.sae import SAE, load_sae, save_sae
 from companysim.errors import DataError, WeightsError
 from tests.encoding.conftest import BYTES, WORDS
@@ -432,9 +432,9 @@ def test_one_bad_document_among_many_costs_no_other(stream: ResidualStream, sae:
     forward = stream._forward
     mark = BYTES.index("Q")
 
-    def spoilt(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        hidden = forward(ids, mask).clone()
-        hidden[ids == mark] = bad
+    def spoilt(padded: Padded) -> torch.Tensor:
+        hidden = forward(padded).clone()
+        hidden[padded.ids == mark] = bad
         return hidden
 
     broken._forward = spoilt  # type: ignore[method-assign]
