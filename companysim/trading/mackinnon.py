@@ -52,7 +52,7 @@ def mackinnon_p(statistic: npt.ArrayLike, trend: Trend, variables: int = 1) -> n
     Returns
     -------
     ndarray
-        p-values, above 0: below the range of the fit (about -19) that of its lower end, of order 1e-29.
+        p-values, above 0: below the range of the fit (about -19) that of its lower end, 1e-22 or less.
     """
     surface = _SURFACES[trend, variables]
     t = np.asarray(statistic, dtype=float)

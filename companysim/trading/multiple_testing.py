@@ -87,7 +87,7 @@ def discoveries(p_value: npt.ArrayLike, q: float = 0.05, n_tests: int | None = N
 
 
 def adjusted(p: np.ndarray, n_tests: int, method: Literal["bh", "by"]) -> np.ndarray:
-    """Adjusted p-values: ``min over j >= i of p_(j) c m / j``, at most 1, for the i-th smallest of m tests.
+    """Adjust p-values for m tests: the i-th smallest becomes ``min over j >= i of p_(j) c m / j``, at most 1.
 
     c is 1 for "bh" and ``1 + 1/2 + .. + 1/m`` for "by".
     """

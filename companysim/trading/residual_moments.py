@@ -54,8 +54,9 @@ class Moments:
         upper, kept = cholesky_factors(gram)
         variances = np.einsum("pii->pi", gram)[:, 1:]  # of the changes: one that falls out of the window may dominate
         most = np.maximum(self.changes[members, 0], variances.max(axis=1))
-        kept = kept * self.kept[members] * variances.min(axis=1) / most
-        return upper, kept * gram[:, 0, 0] / self.squares[members]
+        with np.errstate(invalid="ignore"):  # no change at all: 0 / 0
+            kept = kept * self.kept[members] * variances.min(axis=1) / most
+        return upper, np.nan_to_num(kept * gram[:, 0, 0] / self.squares[members])
 
     def of(self, members: np.ndarray) -> Moments:
         """Moments of some of the series, or of some several times."""
@@ -169,7 +170,7 @@ def residual_moments(y: Moments, x: Moments, both: CrossMoments, slope: np.ndarr
     b = slope[:, None]
     squares = y.squares - 2 * slope * both.levels + slope**2 * x.squares
     changes = y.changes - b * both.changes + b**2 * x.changes
-    kept = np.minimum(
-        squares / (y.squares + slope**2 * x.squares), changes[:, 0] / (y.changes + b**2 * x.changes)[:, 0]
-    )
+    with np.errstate(invalid="ignore"):  # no change at all: 0 / 0
+        share = changes[:, 0] / (y.changes + b**2 * x.changes)[:, 0]
+    kept = np.minimum(squares / (y.squares + slope**2 * x.squares), share)
     return Moments(squares, changes, y.head - b * x.head, y.tail - b * x.tail, kept)

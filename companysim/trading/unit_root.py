@@ -25,7 +25,7 @@ squares (a 1 - R^2) that survived every subtraction on the way: the digits lost 
 
 MIN_DAYS = 30
 """On fewer days the longest order leaves hardly a degree of freedom."""
-PRECISE = 1e-6
+PRECISE = 1e-4
 """Factors from cross-products that kept less than this are computed again by QR from the columns."""
 SINGULAR = 1e-12
 """Columns that keep less than this even so are linearly dependent: there is no statistic."""
