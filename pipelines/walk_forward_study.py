@@ -1,4 +1,4 @@
-"""Does any grouping of companies earn a walk-forward Sharpe ratio above its placebo's 95th percentile, 2005-2020?
+"""Ask whether any grouping earns a walk-forward Sharpe ratio above its placebo's 95th percentile, 2005-2020.
 
 Usage: ``python pipelines/walk_forward_study.py --shared ../shared/data --cache /tmp/study``. The specification, its
 variations and the answer are in docs/STUDY_TRADING.md; the specification was written before the first run.
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +39,7 @@ class Specification:
     name: str
     formation_years: int = 5
     max_pairs: int | None = 50
-    rules: Rules = Rules(entry=2.0, exit=0.0, stop=4.0, max_days=126, cost_bp=5.0, borrow_percent=1.0)
+    rules: Rules = field(default_factory=Rules)
 
 
 SPECIFICATIONS = (

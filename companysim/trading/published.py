@@ -5,7 +5,8 @@ With every fault of `Faults` switched on, `published` gives those figures on the
 after another (`companysim.trading.ladder`) they show where the figures come from. It is a protocol to reproduce and to
 explain; the one to trust is `companysim.trading.walk_forward`.
 
-The spread of a pair is ``p1 - b p2``, b the slope of a least-squares line with a constant, ``z = (spread - mean) / sd``.
+The spread of a pair is ``p1 - b p2``, b the slope of a least-squares line with a constant, and its z is
+``(spread - mean) / sd``.
 Open when z crosses +1 upwards (short leg 1, long leg 2, 5,000 each) or -1 downwards (the reverse); no crossing is seen
 on the first day. Close when z is back at 0 or ``|z| >= 2``.
 """
@@ -72,11 +73,11 @@ class PublishedProtocol:
 
     Attributes
     ----------
-    formation_start, formation_end : Timestamp
-        Days a pair is measured on where a hindsight fault is off, inclusive.
-    trading_end : Timestamp
+    formation_start, formation_end : str
+        Days (YYYY-MM-DD) a pair is measured on where a hindsight fault is off, inclusive.
+    trading_end : str
         Trading runs from the day after `formation_end` to this day.
-    alive_after : Timestamp
+    alive_after : str
         See `Faults.survivors_only`.
     entry, stop : float
         In units of the spread's sd.
@@ -91,10 +92,10 @@ class PublishedProtocol:
     faults : Faults
     """
 
-    formation_start: pd.Timestamp = pd.Timestamp("2002-01-01")
-    formation_end: pd.Timestamp = pd.Timestamp("2013-12-31")
-    trading_end: pd.Timestamp = pd.Timestamp("2020-12-31")
-    alive_after: pd.Timestamp = pd.Timestamp("2020-12-01")
+    formation_start: str = "2002-01-01"
+    formation_end: str = "2013-12-31"
+    trading_end: str = "2020-12-31"
+    alive_after: str = "2020-12-01"
     entry: float = 1.0
     stop: float = 2.0
     leg: float = 5_000.0
@@ -174,9 +175,10 @@ def published(
     kept = listed[reason == ""].reset_index(drop=True)
     skipped = listed[reason != ""].assign(reason=reason[reason != ""]).reset_index(drop=True)
     if not len(kept):
+        why = reason.iloc[0] if len(reason) else "the list is empty"
         raise DataError(
-            f"none of the {len(listed)} pairs can be traded (the first: {reason.iloc[0] if len(reason) else 'no pairs'}): "
-            "give pairs of tickers that have prices in the windows of the protocol"
+            f"none of the {len(listed)} pairs can be traded (the first: {why}): give pairs of tickers that have prices "
+            "in the windows of the protocol"
         )
     values = window[known].to_numpy(dtype=float)
     place = pd.Index(known)
@@ -233,7 +235,7 @@ def _why_skipped(window: pd.DataFrame, listed: pd.DataFrame, protocol: Published
             reasons.append(f"{gone[0]} has no prices")
             continue
         if faults.survivors_only and not (after[first] and after[second]):
-            reasons.append(f"no prices of both after {protocol.alive_after:%Y-%m-%d}")
+            reasons.append(f"no prices of both after {protocol.alive_after}")
             continue
         both = (priced[first] & priced[second]).to_numpy()
         trading = window.index > protocol.formation_end
@@ -286,7 +288,8 @@ def _follow(
     booked = np.zeros(count)
     profit = np.full((days, count), np.nan)
     opening, closing = np.zeros(count), np.zeros(count, dtype=bool)
-    bookings: list[pd.DataFrame] = []
+    nobody, never = np.zeros(0, dtype=np.int64), np.zeros(0)
+    bookings = [(nobody, never, nobody, nobody, never)]  # the columns keep their types without any
 
     def gain(t: int) -> np.ndarray:
         growth = filled[:, t] / entry
@@ -297,13 +300,13 @@ def _follow(
         starts = opens != 0
         side[starts], open_now[starts], opened[starts] = opens[starts], True, t
         entry[:, starts] = filled[:, t, starts]
-        ends_now = np.flatnonzero(closes)
-        taken = gain(t)[ends_now]
         booked[starts] -= fee
+        ends_now = np.flatnonzero(closes)
+        if not len(ends_now):
+            return
+        taken = gain(t)[ends_now]
         booked[ends_now] += taken - fee
-        if len(ends_now):
-            columns = {"pair": ends_now, "side": side[ends_now].astype(int), "entry": opened[ends_now], "exit": t}
-            bookings.append(pd.DataFrame({**columns, "profit": taken}))
+        bookings.append((ends_now, side[ends_now], opened[ends_now], np.full(len(ends_now), t), taken))
         open_now[ends_now] = False
         if not faults.never_cleared:
             side[ends_now] = 0
@@ -326,8 +329,8 @@ def _follow(
         profit[t] = np.where(now | gone, booked + np.where(open_now, gain(t), 0.0), np.nan)
         before = np.where(now, z[t], before)
 
-    columns = ["pair", "side", "entry", "exit", "profit"]
-    table = pd.concat(bookings, ignore_index=True) if bookings else pd.DataFrame(np.zeros((0, 5)), columns=columns)
+    pair, sides, entries, exits, taken = (np.concatenate(column) for column in zip(*bookings, strict=True))
+    table = pd.DataFrame({"pair": pair, "side": sides.astype(int), "entry": entries, "exit": exits, "profit": taken})
     return profit, booked, table.sort_values(["pair", "exit"], ignore_index=True)
 
 
