@@ -20,10 +20,11 @@ import pandas as pd
 
 from companysim.errors import DataError
 from companysim.trading.ladder import ladder
-from companysim.trading.published import MIN_DAYS, PublishedProtocol, published
+from companysim.trading.published import published
 from companysim.trading.unit_root import adf
 
 YEARS = (2011, 2012, 2013)
+MIN_DAYS = 60
 CORRELATION, P_VALUE = 0.95, 0.01
 ORDERS = 20
 WALK_LISTS, WALK_PAIRS, WALK_SD = 20, 80, 0.02
@@ -147,7 +148,7 @@ def main() -> None:
         print(f"as published, in {ORDERS} random orders of the list: {min(orders):.2f} to {max(orders):.2f}\n{steps}")
 
     print(f"\nIndependent random walks: {WALK_LISTS} lists of {WALK_PAIRS} pairs")
-    walks = [ladder(*random_walks(seed), PublishedProtocol()).to_frame() for seed in range(WALK_LISTS)]
+    walks = [ladder(*random_walks(seed)).to_frame() for seed in range(WALK_LISTS)]
     sharpes = pd.concat([walk["sharpe"] for walk in walks], axis=1)
     spread = walks[0][["rung"]].assign(
         mean=sharpes.mean(axis=1), se=sharpes.std(axis=1) / np.sqrt(WALK_LISTS), least=sharpes.min(axis=1),

@@ -22,9 +22,6 @@ from companysim.errors import DataError
 from companysim.trading.performance import sharpe
 from companysim.trading.simulator import TRADING_DAYS, check_prices
 
-MIN_DAYS = 60
-"""A line through fewer common days is not fitted; the published screen asks for as many."""
-
 
 @dataclass(frozen=True)
 class Faults:
@@ -89,6 +86,8 @@ class PublishedProtocol:
         Basis points of both legs' money at entry, paid at each entry and each exit.
     borrow_percent : float
         Fee for the short leg, percent of its value a year.
+    min_days : int
+        Common days that a window needs for a line to be fitted on it; the published screen asks for as many.
     faults : Faults
     """
 
@@ -102,6 +101,7 @@ class PublishedProtocol:
     cash: float = 100_000.0
     cost_bp: float = 10.0
     borrow_percent: float = 1.0
+    min_days: int = 60
     faults: Faults = field(default_factory=Faults)
 
 
@@ -163,7 +163,7 @@ def published(
     ------
     DataError
         If a column of `pairs` is missing, a pair names one ticker twice, a price is not positive, dates do not ascend,
-        or no pair can be traded.
+        no pair can be traded, or a spread does not move.
     """
     protocol = protocol or PublishedProtocol()
     faults = protocol.faults
@@ -184,13 +184,19 @@ def published(
     place = pd.Index(known)
     one = values[:, place.get_indexer(kept["ticker_1"])]
     two = values[:, place.get_indexer(kept["ticker_2"])]
-    gap = np.isnan(one) | np.isnan(two)
-    one, two = np.where(gap, np.nan, one), np.where(gap, np.nan, two)
     trading = window.index > protocol.formation_end
     slope = _slope(one, two, trading if faults.hedge_hindsight else ~trading)
     spread = one - slope * two
     measured = spread[trading if faults.zscore_hindsight else ~trading]
-    z = (spread[trading] - np.nanmean(measured, axis=0)) / np.nanstd(measured, axis=0)
+    sd = np.nanstd(measured, axis=0)
+    still = sd <= 1e-9 * np.nanmean(one, axis=0)
+    if still.any():
+        pair = kept.iloc[int(still.argmax())]
+        raise DataError(
+            f"the spread of {pair['ticker_1']} and {pair['ticker_2']} does not move: are they lines of one company? "
+            "Leave that pair out"
+        )
+    z = (spread[trading] - np.nanmean(measured, axis=0)) / sd
     days = window.index[trading]
     profit, booked, bookings = _follow(one[trading], two[trading], z, protocol)
     if faults.shared_account:
@@ -223,38 +229,37 @@ def _listed(pairs: pd.DataFrame, *, keep_duplicates: bool) -> pd.DataFrame:
 def _why_skipped(window: pd.DataFrame, listed: pd.DataFrame, protocol: PublishedProtocol) -> pd.Series:
     """Reason each pair is left out, or an empty string."""
     faults = protocol.faults
-    fitted = {"trading"} if faults.hedge_hindsight and faults.zscore_hindsight else {"formation", "trading"}
-    if not (faults.hedge_hindsight or faults.zscore_hindsight):
-        fitted = {"formation"}
-    priced = window.notna()
-    after = priced[window.index > protocol.alive_after].any()
-    reasons = []
-    for first, second in listed.itertuples(index=False, name=None):
-        gone = [ticker for ticker in (first, second) if ticker not in window.columns]
-        if gone:
-            reasons.append(f"{gone[0]} has no prices")
-            continue
-        if faults.survivors_only and not (after[first] and after[second]):
-            reasons.append(f"no prices of both after {protocol.alive_after}")
-            continue
-        both = (priced[first] & priced[second]).to_numpy()
-        trading = window.index > protocol.formation_end
-        common = {"formation": int(both[~trading].sum()), "trading": int(both[trading].sum())}
-        short = [name for name in sorted(fitted) if common[name] < MIN_DAYS]
-        if short:
-            reasons.append(f"{common[short[0]]} common days in the {short[0]} window, {MIN_DAYS} are needed")
-        elif common["trading"] < 2:
-            reasons.append("no common days in the trading window")
-        else:
-            reasons.append("")
-    return pd.Series(reasons, dtype=object)
+    trading = window.index > protocol.formation_end
+    fitted = []
+    if not (faults.hedge_hindsight and faults.zscore_hindsight):
+        fitted.append(("formation", ~trading))
+    if faults.hedge_hindsight or faults.zscore_hindsight:
+        fitted.append(("trading", trading))
+    priced = {ticker: window[ticker].notna().to_numpy() for ticker in window.columns}
+    after = window.index > protocol.alive_after
+
+    def reason(pair: tuple[str, str]) -> str:
+        for ticker in pair:
+            if ticker not in priced:
+                return f"{ticker} has no prices"
+        if faults.survivors_only and not all(priced[ticker][after].any() for ticker in pair):
+            return f"no prices of both after {protocol.alive_after}"
+        for name, rows in fitted:
+            common = int((priced[pair[0]] & priced[pair[1]])[rows].sum())
+            if common < protocol.min_days:
+                return f"{common} common days in the {name} window, {protocol.min_days} are needed"
+        return ""
+
+    return pd.Series([reason(pair) for pair in listed.itertuples(index=False, name=None)], dtype=object)
 
 
 def _slope(one: np.ndarray, two: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Least-squares slope of `one` on `two` with a constant, over `rows`, shape (pairs,)."""
     y, x = one[rows], two[rows]
+    y, x = np.where(np.isnan(x), np.nan, y), np.where(np.isnan(y), np.nan, x)
     y, x = y - np.nanmean(y, axis=0), x - np.nanmean(x, axis=0)
-    result: np.ndarray = np.nansum(x * y, axis=0) / np.nansum(x * x, axis=0)
+    square = np.nansum(x * x, axis=0)  # a price that stands still explains nothing
+    result: np.ndarray = np.divide(np.nansum(x * y, axis=0), square, out=np.zeros_like(square), where=square > 0)
     return result
 
 
