@@ -112,6 +112,17 @@ def test_a_position_is_closed_at_two_standard_deviations() -> None:
     assert book.bookings["profit"][0] == pytest.approx(-5000 * 3 / 12)
 
 
+def test_only_a_crossing_opens() -> None:
+    past = {"zscore_hindsight": False, "hedge_hindsight": False, "never_cleared": False}
+    # z is 1.58 from the first day, crosses 1 on day 3, is 2.37 on day 4 and stays above 1 after the stop
+    book = run(world([12.0, 12, 10, 12, 13, 12, 12, 12, 12, 12]), **past)
+    assert (days_of(book, "entry"), days_of(book, "exit")) == ([3], [4])
+    prices = world([10.0, 10, 12, 10, 10, 10, 10, 10, 10, 10])
+    prices.loc[TRADED[1], "A"] = np.nan  # the day before is the last one that the pair had
+    book = run(prices, **past)
+    assert (days_of(book, "entry"), days_of(book, "exit")) == ([2], [3])
+
+
 def test_each_pair_once_in_the_direction_listed_first() -> None:
     pairs = pd.DataFrame({"ticker_1": ["A", "B", "A"], "ticker_2": ["B", "A", "B"]})
     assert len(run(world(), pairs).pairs) == 3
