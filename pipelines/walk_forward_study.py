@@ -19,17 +19,23 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from companysim.trading import Rules, engle_granger, simulate
-from companysim.trading.performance import max_drawdown, sharpe
-from companysim.trading.simulator import TRADING_DAYS
-from companysim.trading.walk_forward import candidate_pairs
+from companysim.trading.bootstrap import bootstrap
+from companysim.trading.candidates import cluster_pairs
+from companysim.trading.cointegration import engle_granger
+from companysim.trading.costs import Costs
+from companysim.trading.performance import deflated_sharpe, max_drawdown, sharpe
+from companysim.trading.placebo import placebo_p
+from companysim.trading.simulator import TRADING_DAYS, Rules, simulate
+from companysim.trading.walk_forward import select
 
 YEARS = range(2005, 2021)
 POINT_IN_TIME = ("sae_gcd", "sae_gcdr_rolling", "palm_gecko", "bert", "sbert")
 UPPER_BOUND = ("sic", "gics")
 TURNOVER = 1e6
 BOOKS = 500
-LEAST_P = 0.01
+DRAWS = 1_000
+P_VALUE = 0.01
+COSTS = Costs(commission_bp=1.0, half_spread_bp=4.0, borrow_percent=1.0)
 
 
 @dataclass(frozen=True)
@@ -102,14 +108,13 @@ def labels_of(shared: Shared, companies: pd.DataFrame, grouping: str, year: int)
 
 
 def tested_pairs(shared: Shared, companies: pd.DataFrame, year: int, formation_years: int, cache: Path) -> pd.DataFrame:
-    """Every pair of the universe that passes the widest screen, smallest p-value first."""
+    """Every pair of the universe that passes the screen, smallest p-value first."""
     file = cache / f"pairs-{formation_years}-{year}.parquet"
     if not file.exists():
         formation = shared.prices.loc[f"{year - formation_years}" : f"{year - 1}", companies["ticker"]]
         first, second = np.triu_indices(len(companies), 1)
-        found = engle_granger(np.log(formation.to_numpy()), first, second)
-        good = found[(found["p_value"] < LEAST_P) & (found["hedge_ratio"] > 0)]
-        good.sort_values(["p_value", "adf_t", "first", "second"]).reset_index(drop=True).to_parquet(file)
+        tested = engle_granger(np.log(formation.to_numpy()), first, second)
+        select(tested, P_VALUE, len(tested)).to_parquet(file)
     return pd.read_parquet(file)
 
 
@@ -125,7 +130,7 @@ def one_year(
     companies = universe(shared, year, specification.formation_years)
     passing = tested_pairs(shared, companies, year, specification.formation_years, cache)
     trading = shared.prices.loc[f"{year}", companies["ticker"]]
-    book = simulate(trading, passing, specification.rules)
+    book = simulate(trading, passing, specification.rules, COSTS)
     net, gross = np.ascontiguousarray(book.net.T), np.ascontiguousarray(book.gross.T)
     trades = np.bincount(book.trades["pair"].to_numpy(dtype=int), minlength=len(passing))
     rank = np.full((len(companies), len(companies)), -1)
@@ -142,7 +147,7 @@ def one_year(
     result: dict[str, dict[str, np.ndarray | int]] = {}
     for grouping in (*POINT_IN_TIME, *UPPER_BOUND):
         labels = labels_of(shared, companies, grouping, year)
-        first, second = candidate_pairs(labels)
+        first, second = cluster_pairs(labels)
 
         def chosen(one: np.ndarray, two: np.ndarray) -> np.ndarray:
             found = rank[one, two]
@@ -163,7 +168,8 @@ def one_year(
 
 
 def study(shared: Shared, specification: Specification, cache: Path) -> pd.DataFrame:
-    """One row a grouping; the daily returns go to the cache."""
+    """Make one row a grouping; the daily returns go to the cache."""
+    trials = len(SPECIFICATIONS) * len(POINT_IN_TIME + UPPER_BOUND)
     years = {year: one_year(shared, specification, year, cache) for year in YEARS}
     days = pd.DatetimeIndex(np.concatenate([index for index, _ in years.values()]))
     rows, daily, placebos = [], {}, {}
@@ -172,6 +178,7 @@ def study(shared: Shared, specification: Specification, cache: Path) -> pd.DataF
         net, gross = (np.concatenate([part[kind] for part in parts]) for kind in ("net", "gross"))
         placebo = sharpe(np.concatenate([part["placebo"] for part in parts], axis=1), axis=1)
         mine = float(sharpe(net))
+        resampled = bootstrap(net, lambda returns: sharpe(returns, axis=-1), DRAWS, seed=0)
         daily[grouping] = net
         placebos[grouping] = placebo
         rows.append(
@@ -182,11 +189,14 @@ def study(shared: Shared, specification: Specification, cache: Path) -> pd.DataF
                 **{kind: sum(part[kind] for part in parts) for kind in ("candidates", "passed", "pairs", "trades")},
                 "sharpe_gross": float(sharpe(gross)),
                 "sharpe_net": mine,
+                "low": float(np.quantile(resampled, 0.025)),
+                "high": float(np.quantile(resampled, 0.975)),
                 "return_net_annual": float(net.mean() * TRADING_DAYS),
                 "max_drawdown": max_drawdown(net),
                 "placebo_median": float(np.median(placebo)),
                 "placebo_95": float(np.quantile(placebo, 0.95)),
-                "placebo_p": float((1 + (placebo >= mine).sum()) / (1 + len(placebo))),
+                "placebo_p": placebo_p(mine, placebo),
+                "deflated": deflated_sharpe(net, trials),
                 "years_positive": sum(part["net"].sum() > 0 for part in parts),
             }
         )
