@@ -1,18 +1,19 @@
-"""Engle-Granger tests of all pairs of a panel, side by side with statsmodels' `coint` in a loop.
+"""Dickey-Fuller and Engle-Granger tests, side by side with statsmodels' `adfuller` and `coint` in a loop.
 
-    OMP_NUM_THREADS=1 python benchmarks/cointegration.py     # 1,000 simulated stocks, 3,000 days: 499,500 pairs
-    python benchmarks/cointegration.py --real                # the same on real prices, which have to be there
-    python benchmarks/cointegration.py --exactness 5000      # statistic, lags and p-value of 5,000 real pairs
+    OMP_NUM_THREADS=1 python benchmarks/cointegration.py   # 1,000 simulated stocks, 3,000 days: 499,500 pairs
+    python benchmarks/cointegration.py --real              # the same on real prices, which have to be there
+    python benchmarks/cointegration.py --exactness 5000    # statistic, lags and p-value of 5,000 real pairs
 
-Both directions of every pair are tested on either side, with automatic lags (AIC, 0 to 29). `ratio` compares the time a
-pair takes in one process on one core; `seconds_all_pairs` is the whole job on `--jobs` processes. The last line is one
-JSON object.
+Both directions of every pair are tested on either side, with automatic lags (AIC, 0 to 29). `ratio` compares the time
+a pair takes in one process; `seconds_all_pairs` is the whole job on `--jobs` processes; `adf_ratio` compares single
+series (with a constant). The last line is one JSON object.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import threading
 import time
 import warnings
@@ -26,7 +27,7 @@ from statsmodels.tools import add_constant
 from statsmodels.tsa.adfvalues import mackinnonp
 from statsmodels.tsa.stattools import adfuller, coint
 
-from companysim.trading.cointegration import engle_granger
+from companysim.trading.cointegration import adf, engle_granger
 
 PRICES = Path(__file__).resolve().parents[2] / "shared" / "data" / "prices_daily.parquet"
 
@@ -92,6 +93,14 @@ def speed(logs: np.ndarray, sample: int, jobs: int) -> dict[str, object]:
     ours_seconds = (time.perf_counter() - began) / len(i)
     print(f"companysim, one process: all {len(i):,} pairs of {len(part)} stocks, {ours_seconds * 1e6:.1f} us a pair")
 
+    began = time.perf_counter()
+    peers = [adfuller(logs[:, k], regression="c", autolag="AIC")[0] for k in part[: 2 * sample]]
+    adf_peer = (time.perf_counter() - began) / len(peers)
+    began = time.perf_counter()
+    single = adf(logs[:, part], trend="c", autolag="aic")["t"].to_numpy()
+    adf_ours = (time.perf_counter() - began) / len(part)
+    print(f"single series: adfuller {adf_peer * 1e3:.1f} ms, companysim {adf_ours * 1e3:.3f} ms")
+
     memory = PeakMemory()
     memory.start()
     began = time.perf_counter()
@@ -113,6 +122,9 @@ def speed(logs: np.ndarray, sample: int, jobs: int) -> dict[str, object]:
         "ratio_with_jobs": round(statsmodels_seconds * len(first) / all_seconds, 1),
         "peak_gb": round(memory.peak, 2),
         "not_ok": int((found["status"] != "ok").sum()),
+        "adf_ratio": round(adf_peer / adf_ours, 1),
+        "adf_max_difference": float(np.abs(single[: len(peers)] - peers).max()),
+        "load": round(os.getloadavg()[0], 1),
     }
 
 
@@ -170,7 +182,7 @@ def main() -> None:
     parser.add_argument("--start", default="2002-01-01")
     parser.add_argument("--end", default="2013-12-31")
     options = parser.parse_args()
-    warnings.simplefilter("ignore", FutureWarning)  # statsmodels announces that adfuller's tuple will change
+    warnings.simplefilter("ignore")  # statsmodels announces that adfuller's tuple will change, and warns of share lines
     if options.exactness:
         result = exactness(real(options.prices, options.start, options.end), options.exactness)
     elif options.real:
