@@ -491,6 +491,6 @@ def _trades(closed: list[tuple[np.ndarray, ...]], order: np.ndarray, dates: pd.I
             "cost": cost,
             "carry": carry,
             "pnl_net": gross - cost - carry,
-            "reason": np.array(REASONS, dtype=object)[reason],
+            "reason": pd.array(np.array(REASONS)[reason], dtype="str"),
         }
     )

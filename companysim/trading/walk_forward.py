@@ -326,8 +326,8 @@ def trade(
 
 
 def _named(prices: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
-    tickers = prices.columns.to_numpy()
-    return pd.DataFrame({"ticker_1": tickers[pairs["first"]], "ticker_2": tickers[pairs["second"]]})
+    tickers = pd.array(prices.columns.to_numpy(), dtype="str")  # a type that an empty table has, too
+    return pd.DataFrame({f"ticker_{i}": tickers[pairs[leg].to_numpy()] for i, leg in ((1, "first"), (2, "second"))})
 
 
 def _daily(book: Book, capital: float) -> pd.DataFrame:
