@@ -7,8 +7,8 @@ equals ``statsmodels.tsa.stattools.coint(y, x)``.
 The lagged cross-products of a block of series are matrix products; each pair then costs a small triangular factor or
 two (`residual_moments`). Where that would lose digits (a share 1 - R^2 below `PRECISE`), the pair is computed again
 from its residual. Half a million pairs of 3,000 days, both directions of each, cost about 25 seconds of one processor
-(``benchmarks/cointegration.py``). Blocks of pairs run through joblib: inside ``joblib.parallel_config(backend="ray")`` or ``"dask"``
-a cluster takes them unchanged.
+(``benchmarks/cointegration.py``). Blocks of pairs run through joblib: inside ``joblib.parallel_config(backend="ray")``
+or ``"dask"`` a cluster takes them unchanged.
 """
 
 from __future__ import annotations
