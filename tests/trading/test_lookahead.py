@@ -7,7 +7,18 @@ import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from companysim.trading import Backtest, Book, Costs, Limits, Partitions, Protocol, Rules, Window, simulate, walk_forward
+from companysim.trading import (
+    Backtest,
+    Book,
+    Costs,
+    Limits,
+    Partitions,
+    Protocol,
+    Rules,
+    Window,
+    simulate,
+    walk_forward,
+)
 from tests.trading.worlds import NAN, any_costs, any_limits, any_rules, holes, seeds, world
 
 DAYS = pd.bdate_range("2010-01-04", periods=330, name="date")
