@@ -12,7 +12,6 @@ theirs, and which company is in which cluster is chance.
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,7 +31,7 @@ YEARS = range(2005, 2021)
 POINT_IN_TIME = ("sae_gcd", "sae_gcdr_rolling", "palm_gecko", "bert", "sbert")
 UPPER_BOUND = ("sic", "gics")
 TURNOVER = 1e6
-BOOKS = 500
+BOOKS = 2_000
 DRAWS = 1_000
 P_VALUE = 0.01
 COSTS = Costs(commission_bp=1.0, half_spread_bp=4.0, borrow_percent=1.0)
@@ -222,7 +221,6 @@ def main() -> None:
             print(tables[-1].to_string(float_format="{:.3f}".format), flush=True)
     table = pd.concat(tables, ignore_index=True)
     table.to_csv(options.cache / "study.csv", index=False)
-    print(json.dumps(table.to_dict("records")))
 
 
 if __name__ == "__main__":
