@@ -214,7 +214,7 @@ def years_table(years: pd.DataFrame) -> Table:
         for year, row in zip(wide.index, wide.to_numpy(), strict=True)
     ]
     columns = ["year", *(NAMES.get(name, name) for name in wide.columns), "trades"]
-    return table("Net return by year, of the capital", columns, body, left=())
+    return table("Net return by year", columns, body, left=())
 
 
 def peers_table(peers: pd.DataFrame, title: str, years: tuple[int, int]) -> Table:

@@ -7,7 +7,7 @@ from companysim.trading.costs import Costs
 from companysim.trading.multiple_testing import discoveries
 from companysim.trading.partitions import Partitions
 from companysim.trading.performance import deflated_sharpe, max_drawdown, probabilistic_sharpe, sharpe
-from companysim.trading.placebo import placebo, placebo_p
+from companysim.trading.random_books import placebo, placebo_p
 from companysim.trading.simulator import Book, Limits, Rules, simulate
 from companysim.trading.walk_forward import Backtest, Protocol, Window, rolling_windows, walk_forward
 

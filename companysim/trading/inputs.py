@@ -50,9 +50,10 @@ def read_prices(path: str | Path) -> tuple[pd.DataFrame, pd.DataFrame | None]:
     table = _read(path, "date, ticker and adj_close, or dates and one column a ticker")
     long = "ticker" in table.columns or "adj_close" in table.columns
     if not long:
-        table = table.rename(columns={table.columns[0]: "date"})
-        if "date" in table.columns[1:] or table.columns.duplicated().any():
-            raise DataError(f"{path}: a column name stands twice: keep one")
+        table = table.set_axis(["date", *map(str, table.columns[1:])], axis=1)
+        if table.columns.duplicated().any():
+            twice = table.columns[table.columns.duplicated()][0]
+            raise DataError(f"{path}: column {twice!r} stands twice: keep one")
         table = table.melt("date", var_name="ticker", value_name="adj_close")
         missing = table["adj_close"].isna() | (table["adj_close"].astype(str).str.strip().isin(["", "nan", "NaN"]))
         table = table[~missing]
@@ -118,6 +119,8 @@ def _read(path: str | Path, columns: str) -> pd.DataFrame:
             table = pd.read_parquet(file)
             return table.reset_index() if isinstance(table.index, pd.DatetimeIndex) else table
         with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
-            return pd.read_csv(stream, dtype=str, keep_default_na=False)
+            table = pd.read_csv(stream, header=None, dtype=str, keep_default_na=False)
+        # Left to itself pandas would call the second of two columns A "A.1", and that would be a company.
+        return table.iloc[1:].set_axis(table.iloc[0].str.strip().tolist(), axis=1).reset_index(drop=True)
     except (ValueError, OSError, EOFError, zlib.error, pyarrow.ArrowException) as error:
         raise DataError(f"cannot read {file} ({' '.join(str(error).split())}): give a parquet or CSV file") from error
