@@ -12,7 +12,7 @@ theirs, and which company is in which cluster is chance.
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,7 @@ TURNOVER = 1e6
 BOOKS = 2_000
 DRAWS = 1_000
 P_VALUE = 0.01
+RULES = Rules(entry=2.0, exit=0.0, stop=4.0, max_days=126)
 COSTS = Costs(commission_bp=1.0, half_spread_bp=4.0, borrow_percent=1.0)
 
 
@@ -44,13 +45,13 @@ class Specification:
     name: str
     formation_years: int = 5
     max_pairs: int | None = 50
-    rules: Rules = field(default_factory=Rules)
+    rules: Rules = RULES
 
 
 SPECIFICATIONS = (
     Specification("base"),
     Specification("three years of formation", formation_years=3),
-    Specification("entry 1, stop 2", rules=Rules(entry=1.0, exit=0.0, stop=2.0, max_days=126)),
+    Specification("entry 1, stop 2", rules=replace(RULES, entry=1.0, stop=2.0)),
     Specification("every pair that passes", max_pairs=None),
 )
 
