@@ -165,7 +165,7 @@ def benchmark_sentence(rows: Sequence[dict[str, Any]]) -> str:
 def backtest_table(rows: Sequence[dict[str, Any]], start: str, stop: str, *, wide: bool = True) -> Table:
     """Return the backtest's entries as a table; the main columns only where the terminal is narrow."""
     columns = ["grouping", "tested", "passed", "pairs", "trades", "Sharpe gross", "Sharpe net", "95 %", "return/yr"]
-    columns += ["drawdown", "hit rate", "placebo p", "deflated"]
+    columns += ["drawdown", "placebo p", "deflated"]
     body = [
         [
             NAMES.get(row["grouping"], row["grouping"]),
@@ -175,14 +175,13 @@ def backtest_table(rows: Sequence[dict[str, Any]], start: str, stop: str, *, wid
             between((row["sharpe_low"], row["sharpe_high"])),
             f"{row['return_net_annual']:.2%}",
             f"{row['max_drawdown']:.1%}",
-            "-" if row["hit_rate"] is None else f"{row['hit_rate']:.0%}",
             number(row["placebo_p"], 3),
             number(row["deflated_sharpe"], 2),
         ]
         for row in rows
     ]
     title = f"What would trading the pairs have earned? Walk-forward, {start} to {stop}, after costs"
-    narrow = ("tested", "passed", "95 %", "return/yr", "drawdown", "hit rate", "deflated")
+    narrow = ("tested", "passed", "95 %", "return/yr", "drawdown", "deflated")
     return table(title, *(columns, body) if wide else without(narrow, columns, body))
 
 
