@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from companysim.trading import placebo_p
 from companysim.trading.bootstrap import bootstrap
 from companysim.trading.candidates import cluster_pairs
 from companysim.trading.cointegration import engle_granger
 from companysim.trading.costs import Costs
 from companysim.trading.performance import deflated_sharpe, max_drawdown, sharpe
-from companysim.trading.placebo import placebo_p
 from companysim.trading.simulator import TRADING_DAYS, Rules, simulate
 from companysim.trading.walk_forward import select
 
