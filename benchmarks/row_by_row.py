@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from companysim.trading.costs import Costs
-from companysim.trading.simulator import Rules
+from companysim.trading.rules import Rules
 
 
 def simulate_pair(

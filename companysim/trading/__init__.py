@@ -8,7 +8,8 @@ from companysim.trading.multiple_testing import discoveries
 from companysim.trading.partitions import Partitions
 from companysim.trading.performance import deflated_sharpe, max_drawdown, probabilistic_sharpe, sharpe
 from companysim.trading.random_books import placebo, placebo_p
-from companysim.trading.simulator import Book, Limits, Rules, simulate
+from companysim.trading.rules import Limits, Rules
+from companysim.trading.simulator import Book, simulate
 from companysim.trading.walk_forward import Backtest, Protocol, Window, rolling_windows, walk_forward
 
 __all__ = [

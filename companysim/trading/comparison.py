@@ -14,7 +14,7 @@ from companysim.trading.bootstrap import bootstrap
 from companysim.trading.costs import Costs
 from companysim.trading.performance import capacity, deflated_sharpe, probabilistic_sharpe, sharpe, volume_shares
 from companysim.trading.random_books import placebo, placebo_p
-from companysim.trading.simulator import Limits, Rules
+from companysim.trading.rules import Limits, Rules
 from companysim.trading.walk_forward import (
     PROTOCOL,
     Backtest,

@@ -26,7 +26,8 @@ from companysim.trading.performance import (
     sharpe,
     turnover,
 )
-from companysim.trading.simulator import TRADING_DAYS, Book, Limits, Rules, check_prices, simulate
+from companysim.trading.rules import Limits, Rules
+from companysim.trading.simulator import TRADING_DAYS, Book, check_prices, simulate
 
 PROTOCOL = "walk_forward"
 MIN_FORMATION = 60
