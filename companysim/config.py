@@ -16,6 +16,7 @@ from companysim.errors import ConfigError
 
 SAMPLE = "sample"
 Share = Annotated[float, Field(gt=0, le=1)]
+Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 SaeSimilarity = Literal["pca_cosine", "log_idf_cosine", "cosine"]
 Pool = Literal["sum", "mean", "max", "count", "log_length"]
 
@@ -99,21 +100,43 @@ class BenchmarkConfig(_Section):
 
 
 class BacktestConfig(_Section):
-    """Walk-forward pairs trading; costs in basis points of traded notional, the borrow fee in percent a year."""
+    """Walk-forward pairs trading; see `companysim.trading` for what each setting does.
+
+    Costs are basis points of the value traded, rates percent a year, lengths trading days unless named otherwise.
+    """
 
     formation_start: date = date(2007, 1, 4)
     formation_end: date = date(2012, 12, 31)
     trading_end: date = date(2016, 12, 30)
+    roll_months: Annotated[int, Field(ge=1)] | None = None
+    """Trade so many months, then choose again on a formation window moved by as many; null trades the first choice."""
     p_value: Share = 0.01
+    fdr: Share = 0.05
     max_pairs: Annotated[int, Field(ge=1)] = 50
     entry: Annotated[float, Field(gt=0)] = 2.0
     exit: float = 0.0
     stop: Annotated[float, Field(gt=0)] = 4.0
     max_days: Annotated[int, Field(ge=1)] = 126
-    cost_bp: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 5.0
-    borrow_percent: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    reentry: Literal["crossing", "inside", "never"] = "crossing"
+    pause: Annotated[int, Field(ge=0)] = 0
+    zscore_days: Annotated[int, Field(ge=3)] | None = None
+    hedge: Literal["beta", "dollar"] = "beta"
+    lag: Annotated[int, Field(ge=1)] = 1
+    delisted_after: Annotated[int, Field(ge=1)] = 10
+    commission_bp: Rate = 1.0
+    half_spread_bp: Rate = 4.0
+    borrow_percent: Rate = 1.0
+    cash_percent: Rate = 0.0
+    delisting_return: Annotated[float, Field(ge=-1, allow_inf_nan=False)] = 0.0
+    capital: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e6
+    leverage: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    max_open: Annotated[int, Field(ge=1)] | None = None
+    max_per_company: Annotated[int, Field(ge=1)] | None = None
     placebo_books: Annotated[int, Field(ge=1)] = 1000
     placebo_pairs: Annotated[int, Field(ge=1)] = 5000
+    bootstrap_draws: Annotated[int, Field(ge=1)] = 2000
+    trials: Annotated[int, Field(ge=1)] | None = None
+    """Strategies tried in all, for the deflated Sharpe ratio; null, or fewer than the groupings, counts these."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -168,6 +191,15 @@ def load_config(source: str | Path = SAMPLE) -> RunConfig:
         return RunConfig()
     path = Path(source)
     try:
+        config = RunConfig.model_validate(_content(path))
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_sentence(error)}") from error
+    return _anchored(config, path.parent.absolute())
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """Keys of a YAML file."""
+    try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(
@@ -177,11 +209,42 @@ def load_config(source: str | Path = SAMPLE) -> RunConfig:
         raise ConfigError(f"{path} is not valid YAML ({' '.join(str(error).split())})") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path} holds no settings: write keys such as 'name: my-run', or use 'sample'")
+    return content
+
+
+class _BacktestFile(_Section):
+    """A YAML file of which only the section `backtest` counts."""
+
+    backtest: BacktestConfig = BacktestConfig()
+
+
+def load_backtest(source: str | Path | None, defaults: dict[str, Any]) -> BacktestConfig:
+    """Read the section `backtest` of a configuration, as a backtest of one's own tables needs it.
+
+    Parameters
+    ----------
+    source : str or path, optional
+        A YAML file; the other sections of a run's configuration may stand in it. None gives the defaults.
+    defaults : dict
+        Values of what the file leaves open, such as dates that fit the prices.
+
+    Raises
+    ------
+    ConfigError
+        As `load_config`.
+    """
+    content = {} if source is None else _content(Path(source))
+    further = set(content) - set(RunConfig.model_fields)
+    if further:
+        known = ", ".join(RunConfig.model_fields)
+        raise ConfigError(f"{source}: unknown key {min(map(str, further))!r}: known here are {known}")
+    given = content.get("backtest") or {}
+    if not isinstance(given, dict):
+        raise ConfigError(f"{source}: backtest is {given!r}: write its settings below it, such as 'entry: 2'")
     try:
-        config = RunConfig.model_validate(content)
+        return _BacktestFile.model_validate({"backtest": defaults | given}).backtest
     except ValidationError as error:
-        raise ConfigError(f"{path}: {_sentence(error)}") from error
-    return _anchored(config, path.parent.absolute())
+        raise ConfigError(f"{source or 'backtest'}: {_sentence(error)}") from error
 
 
 def _sentence(error: ValidationError) -> str:

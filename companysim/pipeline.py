@@ -29,8 +29,7 @@ from companysim.explain import latent_terms
 from companysim.matrices import csr_arrays, csr_from, load_arrays, save_arrays
 from companysim.results import Run
 from companysim.similarity import Cosine, PcaCosine, StandardisedCosine, fitted_arrays, sae_similarity
-from companysim.trading import Protocol, Rules, placebo, walk_forward
-from companysim.trading.walk_forward import PROTOCOL
+from companysim.trading import Partitions, compare
 from companysim.universe import COMPANIES, FILINGS, PRICES, Universe, build_universe, bundled, read_table
 from companysim.workspace import (
     CONFIG,
@@ -288,53 +287,20 @@ class _Pipeline:
         write_text(folder / "benchmark.json", _json(found))
 
     def _trading(self, folder: Path) -> None:
-        universe, settings = self._read_universe(), self.config.backtest
-        rules = {
-            name: getattr(settings, name) for name in ("entry", "exit", "stop", "max_days", "cost_bp", "borrow_percent")
+        universe = self._read_universe()
+        as_of = pd.Timestamp(self.config.universe.as_of)
+        groupings = {
+            name: Partitions.single(universe.prices.columns, labels, as_of)
+            for name, labels in self._labels(universe).items()
         }
-        protocol = Protocol(
-            formation_start=pd.Timestamp(settings.formation_start),
-            formation_end=pd.Timestamp(settings.formation_end),
-            trading_end=pd.Timestamp(settings.trading_end),
-            p_value=settings.p_value,
-            max_pairs=settings.max_pairs,
-            rules=Rules(**rules),
+        found = compare(
+            universe.prices, groupings, self.config.backtest, seed=self.config.seed, advance=self.reporter.advance
         )
-        steps = len(SIMILARITIES) + len(SCHEMES) + 1
-        results = {}
-        for name, labels in self._labels(universe).items():
-            results[name] = walk_forward(universe.prices, labels, protocol)
-            self.reporter.advance(len(results), steps)
-        chance = placebo(
-            universe.prices,
-            [result.candidates for result in results.values()],
-            protocol,
-            pool=settings.placebo_pairs,
-            books=settings.placebo_books,
-            seed=self.config.seed,
-        )
-        self.reporter.advance(steps, steps)
-        rows = []
-        for name, result in results.items():
-            figures = result.summary()
-            books = chance[result.candidates]
-            books = books[np.isfinite(books)]
-            beaten = (books >= figures["sharpe_net"]).sum()
-            placebo_p = float((1 + beaten) / (1 + len(books))) if len(result.trades) and len(books) else float("nan")
-            median = float(np.median(books)) if len(books) else float("nan")
-            rows.append(
-                {"protocol": PROTOCOL, "grouping": name, **figures, "placebo_p": placebo_p, "placebo_median": median}
-            )
-        for table in ("pairs", "trades"):
-            frame = pd.concat([getattr(r, table).assign(method=name) for name, r in results.items()], ignore_index=True)
-            write_parquet(folder / f"{table}.parquet", frame)
-        equity = pd.concat(
-            [r.daily.rename_axis("date").reset_index().assign(method=n, protocol=PROTOCOL) for n, r in results.items()],
-            ignore_index=True,
-        )
-        write_parquet(folder / "equity.parquet", equity)
-        write_csv(folder / "backtest.csv", pd.DataFrame(rows))
-        write_text(folder / "backtest.json", _json(rows))
+        for table in ("windows", "pairs", "trades", "equity"):
+            write_parquet(folder / f"{table}.parquet", found.table(table))
+        write_csv(folder / "yearly.csv", found.table("yearly"))
+        write_csv(folder / "backtest.csv", found.figures)
+        write_text(folder / "backtest.json", _json(found.figures.to_dict("records")))
 
     def _summary(self, stages: tuple[Stage, ...]) -> None:
         universe = self._read_universe()

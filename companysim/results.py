@@ -80,6 +80,11 @@ class Run:
         return self._csv("trading/backtest.csv")
 
     @cached_property
+    def backtest_years(self) -> pd.DataFrame:
+        """The walk-forward backtest by calendar year, one row a year and grouping."""
+        return self._csv("trading/yearly.csv")
+
+    @cached_property
     def pairs(self) -> pd.DataFrame:
         """Traded pairs of every grouping."""
         return self._table("trading/pairs.parquet")

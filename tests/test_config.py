@@ -40,10 +40,10 @@ def test_sample_is_all_defaults() -> None:
 
 
 def test_keys_that_are_not_given_keep_their_defaults(file: Path) -> None:
-    file.write_text("name: mine\nbacktest: {cost_bp: 7}\n")
+    file.write_text("name: mine\nbacktest: {half_spread_bp: 7}\n")
     found = load_config(file)
     assert found.name == "mine"
-    assert found.backtest == BacktestConfig(cost_bp=7.0)
+    assert found.backtest == BacktestConfig(half_spread_bp=7.0)
     assert found.model_copy(update={"name": "sample", "backtest": BacktestConfig()}) == RunConfig()
 
 
@@ -180,7 +180,7 @@ def test_a_model_is_a_folder_beside_the_file_if_there_is_one_and_else_a_name(fil
 def test_an_unknown_key_lists_the_known_ones(file: Path) -> None:
     message = refusal(file, "sead: 1")
     assert "unknown key 'sead': known here are name, seed, universe, encoder, similarity" in message
-    assert "cost_bp" not in message
+    assert "half_spread_bp" not in message
 
 
 @pytest.mark.parametrize(
@@ -232,8 +232,8 @@ def test_an_unknown_nested_key_lists_the_known_ones_of_its_section(
         ("backtest: {p_value: 0}", "backtest.p_value is 0"),
         ("backtest: {max_pairs: 0}", "backtest.max_pairs is 0"),
         ("backtest: {max_pairs: true}", "backtest.max_pairs is True"),
-        ("backtest: {cost_bp: -1}", "backtest.cost_bp is -1"),
-        ("backtest: {cost_bp: .inf}", "backtest.cost_bp is inf"),
+        ("backtest: {half_spread_bp: -1}", "backtest.half_spread_bp is -1"),
+        ("backtest: {half_spread_bp: .inf}", "backtest.half_spread_bp is inf"),
         ("backtest: {borrow_percent: .inf}", "backtest.borrow_percent is inf"),
         ("backtest: {exit: 2}", "exit, entry and stop must be in this order"),
         ("backtest: {exit: .nan}", "exit, entry and stop must be in this order"),
