@@ -17,6 +17,7 @@ from rich.console import Console
 
 import companysim
 from companysim import cli_sae
+from companysim.cli_backtest import backtest
 from companysim.errors import CompanySimError, DataError
 
 app = typer.Typer(
@@ -41,6 +42,7 @@ class TableName(StrEnum):
 
     benchmark = "benchmark"
     backtest = "backtest"
+    backtest_years = "backtest_years"
     clusters = "clusters"
     pairs = "pairs"
     trades = "trades"
@@ -76,6 +78,7 @@ def run_command(
     or a hub id.
     """
     from companysim.pipeline import run
+    from companysim.report.backtest_figure import draw_backtest
     from companysim.report.console import ConsoleReporter, print_run
     from companysim.report.figure import draw
 
@@ -83,6 +86,7 @@ def run_command(
         started = time.perf_counter()
         finished = run(config, out, reporter)
     draw(finished, finished.root / "figure.png")
+    draw_backtest(finished.equity, finished.root / "backtest.png")
     if as_json:
         typer.echo(json.dumps(finished.summary, indent=1))
     elif as_csv:
@@ -196,6 +200,9 @@ def show(
     finished = Run(run)
     found = finished.clusters(method) if table is TableName.clusters else getattr(finished, table.value)
     _emit(found, as_json, as_csv, lambda: found.to_string(index=False))
+
+
+app.command("backtest")(backtest)
 
 
 def _read_text(path: Path) -> str:
