@@ -1,7 +1,7 @@
 """Ask whether any grouping earns a walk-forward Sharpe ratio above its placebo's 95th percentile, 2005-2020.
 
 Usage: ``python pipelines/walk_forward_study.py --shared ../shared/data --cache /tmp/study``. The specification, its
-variations and the answer are in docs/STUDY_TRADING.md; the specification was written before the first run.
+variations and the answer are in docs/STUDY.md; the specification was written before the first run.
 
 Every pair of the year's universe is tested for cointegration once (the slow step, cached by year). A grouping, and a
 placebo book, are then choices among tested pairs. A placebo book gives the companies of a grouping each other's labels
