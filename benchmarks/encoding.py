@@ -64,7 +64,7 @@ class Case:
     """What is run. `shape` is that of a random Llama, empty for the default weights; `latents` that of its SAE."""
 
     hook: int
-    shape: dict[str, int] = field(default_factory=dict)
+    shape: dict[str, Any] = field(default_factory=dict)
     latents: int = 0
     k: int = 0
     device: str = "cpu"
@@ -180,8 +180,7 @@ def made_model(case: Case, folder: Path) -> None:
     PreTrainedTokenizerFast(tokenizer_object=bare, bos_token="<s>").save_pretrained(folder)
     torch.manual_seed(0)
     config = LlamaConfig(**case.shape, max_position_embeddings=CONTEXT, bos_token_id=0, eos_token_id=0)
-    config.dtype = getattr(torch, case.dtype)
-    torch.set_default_dtype(config.dtype)
+    torch.set_default_dtype(getattr(torch, case.dtype))
     try:
         with torch.device(case.device):
             LlamaForCausalLM(config).save_pretrained(folder)

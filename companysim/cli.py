@@ -123,7 +123,7 @@ def encode(
     from companysim.encoding.store import Store
     from companysim.report.console import ConsoleReporter
     from companysim.universe import TEXTS, bundled, read_table
-    from companysim.workspace import write_csv, write_parquet
+    from companysim.workspace import hold, write_csv, write_parquet
 
     settings = load_config(config).encoder
     budget = settings.latent_budget_mb * 2**20
@@ -137,19 +137,20 @@ def encode(
             return
         reporter.start("encoding", "encoding filings")
         store = Store.create(out, encoder_settings(settings))
-        failed = encode_filings(
-            partial(load_models, settings),
-            table,
-            store,
-            latent_budget=budget,
-            retry=retry,
-            ray=ray,
-            report=lambda done, total: reporter.advance(int(done), total),
-            say=reporter.say,
-        )
-    index = store.found(table)
-    write_csv(out / "failures.csv", failed)
-    write_parquet(out / "snippets.parquet", top_snippets(store, index))
+        with hold(out):
+            failed = encode_filings(
+                partial(load_models, settings),
+                table,
+                store,
+                latent_budget=budget,
+                retry=retry,
+                ray=ray,
+                report=lambda done, total: reporter.advance(int(done), total),
+                say=reporter.say,
+            )
+            index = store.found(table)
+            write_csv(out / "failures.csv", failed)
+            write_parquet(out / "snippets.parquet", top_snippets(store, index))
     typer.echo(f"{len(table) - len(failed)} of {len(table)} filings encoded in {out}, {index['tokens'].sum():,} tokens")
     if len(failed):
         first = failed.iloc[0]

@@ -63,16 +63,9 @@ class Workspace:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Hold the run directory against a second process that would write to it."""
-        lock = FileLock(self.root / LOCK)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise RunError(f"another process is running in {self.root}: wait for it or choose another --out") from error
-        try:
+        with hold(self.root):
             remove_partial(self.root)
             yield
-        finally:
-            lock.release()
 
     def path(self, stage: str, name: str) -> Path:
         """Path of a stage's file."""
@@ -113,6 +106,20 @@ class Workspace:
     def seconds(self, stage: str) -> float:
         """Seconds the finished `stage` took when it was last run."""
         return float(json.loads((self.root / stage / MARK).read_text())["seconds"])
+
+
+@contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """Hold a folder against a second process that would write to it; raises `RunError` if one has it."""
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise RunError(f"another process is running in {folder}: wait for it or choose another --out") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _is_run_config(path: Path) -> bool:

@@ -94,6 +94,15 @@ def test_a_second_call_and_another_order_of_rows_change_nothing(
     assert content(tmp_path / "fresh") == before
 
 
+def test_equal_texts_tie_the_same_way_in_any_order_of_rows(world: Path, tmp_path: Path) -> None:
+    table = pd.DataFrame({"filing_id": ["a", "b"], "text": ["wells oil gas"] * 2})
+    for name, rows in (("one", table), ("other", table[::-1])):
+        rows.to_parquet(tmp_path / f"{name}.parquet")
+        companysim("encode", tmp_path / f"{name}.parquet", "--config", world, "--out", tmp_path / name)
+    assert content(tmp_path / "one") == content(tmp_path / "other")
+    assert pd.read_parquet(tmp_path / "one" / "snippets.parquet")["filing_id"].tolist()[:2] == ["a", "b"]
+
+
 def test_retry_tries_what_failed_again_alone(
     world: Path, unusual: Path, encoded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -143,13 +143,13 @@ class ResidualStream:
                 model,
                 revision=revision,
                 dtype=getattr(torch, dtype),
-                attn_implementation="sdpa",
                 trust_remote_code=False,
             )
         except (OSError, ValueError, SafetensorError) as error:
+            reason = " ".join(str(error).split())[:200]
             raise WeightsError(
-                f"cannot load the language model {model!r} ({str(error).splitlines()[0]}): give a local directory "
-                "in Hugging Face layout or a name listed by `companysim run --help`"
+                f"cannot load the language model {model!r} ({reason}): give a local directory in Hugging Face layout "
+                "or a name listed by `companysim run --help`"
             ) from error
         if network.config.is_encoder_decoder or not self.tokenizer.is_fast:
             what = "is an encoder-decoder" if self.tokenizer.is_fast else "has no fast tokenizer"

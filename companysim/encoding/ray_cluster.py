@@ -72,7 +72,7 @@ def encode_on_ray(
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         ray.init(
-            address=None if address == LOCAL else address,
+            address=address,
             _node_ip_address="127.0.0.1" if address == LOCAL else None,
             include_dashboard=False,
             log_to_driver=False,

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from companysim.encoding.sae_formats import CONFIG_FILE, SPARSIFY_FILE, read_layout, sae_lens_layout
 from companysim.encoding.sae_layout import Layout, Normalisation
 from companysim.encoding.tensor_files import MemoryTensors
-from companysim.errors import WeightsError
+from companysim.errors import NotFiniteError, WeightsError
 from companysim.workspace import write, write_text
 
 if TYPE_CHECKING:
@@ -159,6 +159,8 @@ class SAE:
         x = self.normalised(rows.to(self.encoder.dtype))
         x = x if self.shift is None else x - self.shift
         pre = torch.nn.functional.linear(x, self.encoder, self.bias)
+        if len(x) and not bool(pre.amax().isfinite()):  # a NaN would not pass `pre > 0` and so be lost in silence
+            raise NotFiniteError(f"the SAE's activations are not finite in {pre.dtype}: use float32 or bfloat16")
         if self.activation in ("relu", "jumprelu"):
             active = pre > (0 if self.threshold is None else self.threshold.clamp(min=0))
             token, latent = active.nonzero(as_tuple=True)

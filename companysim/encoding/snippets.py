@@ -83,7 +83,11 @@ class TopSnippets:
 
 
 def top_snippets(store: Store, index: pd.DataFrame, size: int = 20) -> pd.DataFrame:
-    """Snippets of each latent over the filings of `index` (see `Store.index`); one shard is in memory at a time."""
+    """Snippets of each latent over the filings of `index` (see `Store.index`), whatever the order of its rows.
+
+    One shard is in memory at a time.
+    """
+    index = index.sort_values("filing_id", ignore_index=True)  # ties go to the first filing_id
     found: TopSnippets | None = None
     for rows, encoded in store.parts(index):
         found = found or TopSnippets(encoded.pooled.n_latents, size)

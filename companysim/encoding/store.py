@@ -51,10 +51,10 @@ class Store:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        try:
-            self.encoder = str(json.loads((self.folder / STORE).read_text(encoding="utf-8"))["encoder"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RunError(f"no encoded filings in {folder}: make them with `companysim encode`") from error
+        encoder = _encoder(self.folder / STORE)
+        if encoder is None:
+            raise RunError(f"no encoded filings in {folder}: make them with `companysim encode`")
+        self.encoder = encoder
         self._stem = f"{SHARD_PREFIX}{self.encoder[:12]}"
 
     @classmethod
@@ -81,7 +81,7 @@ class Store:
             found = [name for name in found if not name.startswith(PARTIAL)]  # of a run killed at its very start
             if not replace and found and STORE not in found:
                 raise RunError(f"{place} is not empty and holds no encoded filings: choose another --out")
-            if not replace and found and cls(place).encoder != encoder:
+            if not replace and _encoder(place / STORE) not in (None, encoder):  # None: absent or damaged
                 raise RunError(f"{place} holds filings encoded with other models or settings: choose another --out")
             place.mkdir(parents=True, exist_ok=True)
             for name in found:
@@ -264,6 +264,14 @@ def text_print(text: str) -> str:
 def _content(ids: list[str], prints: list[str], tokens: list[int], failures: list[str]) -> str:
     """Part of a shard's name that is its ``.json``'s checksum too."""
     return fingerprint(ids, prints, tokens, failures)[:12]
+
+
+def _encoder(path: Path) -> str | None:
+    """Read off a ``store.json`` which encoder it names; None if it is absent or damaged."""
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["encoder"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _facts(mark: Path) -> dict[str, Any] | None:
