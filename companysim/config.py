@@ -263,7 +263,7 @@ def _sentence(error: ValidationError) -> str:
 
 
 def _anchored(config: RunConfig, folder: Path) -> RunConfig:
-    """Resolve the paths of a configuration against its own folder; a model that is no folder there is a name."""
+    """Resolve the paths of a configuration against its own folder; a model or SAE that is no folder there is a name."""
 
     def anchored(section: _Section, paths: tuple[str, ...], names: tuple[str, ...] = ()) -> dict[str, str]:
         values = {key: getattr(section, key) for key in (*paths, *names)}
@@ -274,7 +274,8 @@ def _anchored(config: RunConfig, folder: Path) -> RunConfig:
         }
 
     tables = anchored(config.universe, ("filings", "companies", "prices"))
-    models = anchored(config.encoder, ("sae",), ("model", "embedding"))
+    sae = ((), ("sae",)) if "/" in config.encoder.sae else (("sae",), ())  # a hub id has a slash
+    models = anchored(config.encoder, sae[0], ("model", "embedding", *sae[1]))
     return config.model_copy(
         update={
             "universe": config.universe.model_copy(update=tables),

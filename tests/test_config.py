@@ -158,6 +158,14 @@ def test_a_saved_configuration_means_the_same_from_its_run_directory(file: Path,
     assert load_config(tmp_path / "out" / "config.yaml") == chosen
 
 
+def test_hub_ids_stay_as_they_are_unless_such_a_folder_exists(file: Path) -> None:
+    file.write_text("encoder: {model: org/model, sae: org/sae/layers.30}")
+    assert load_config(file).encoder.sae == "org/sae/layers.30"
+    assert load_config(file).encoder.model == "org/model"
+    (file.parent / "org" / "sae" / "layers.30").mkdir(parents=True)
+    assert load_config(file).encoder.sae == str(file.parent / "org/sae/layers.30")
+
+
 def test_absolute_paths_and_sample_stay_as_they_are(file: Path) -> None:
     (file.parent / "sample").mkdir()
     file.write_text("universe: {prices: /data/p.parquet, filings: sample}\nencoder: {sae: sample}")

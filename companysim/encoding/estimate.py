@@ -15,6 +15,7 @@ from companysim.errors import DataError
 
 _FIRST_CHARACTERS = 20_000
 _GROWTH = 4
+_LEAST = 8  # filings, so that one odd length does not decide
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,12 @@ class Estimate:
 
     def summary(self) -> str:
         """Two lines for a terminal."""
+        plural = "s" * (self.measured_filings != 1)
         time_ = f"{self.hours:.1f} hours" if self.hours >= 1 else f"{self.hours * 60:.1f} minutes"
         return (
             f"{self.filings:,} filings, about {self.tokens:,} tokens: {time_} on this device at "
             f"{self.tokens_per_second:,.0f} tokens/s, {self.gigabytes:.2f} GB on disk\n"
-            f"(measured on {self.measured_filings} filings with {self.measured_tokens:,} tokens)"
+            f"(measured on {self.measured_filings} filing{plural} with {self.measured_tokens:,} tokens)"
         )
 
 
@@ -80,7 +82,7 @@ def estimate(
         started = time.perf_counter()
         encoded = encode(stream, sae, [texts[row] for row in rows], latent_budget=latent_budget)
         taken = time.perf_counter() - started
-        if taken >= seconds or count == len(texts):
+        if count == len(texts) or (taken >= seconds and count >= _LEAST):
             break
         characters *= _GROWTH
     pooled = encoded.pooled

@@ -165,8 +165,8 @@ class ResidualStream:
             raise ConfigError(f"window {window} exceeds the {limit} positions of {model!r}: lower encoder.window")
         self.hook = hook
         self.width: int = network.config.get_text_config().hidden_size
-        self.network = network.eval().to(self.device)
-        self._block = _cut_after(self.network, hook, model)
+        self._block = _cut_after(network, hook, model)
+        self.network = network.eval().to(self.device)  # what was cut off never gets there
 
     def tokenise(self, texts: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:
         """Token ids and the character at which each token begins, of each text; no special tokens.
