@@ -22,6 +22,14 @@ from tests.encoding.corpus import filings
 module = importlib.import_module("companysim.encoding.estimate")
 
 
+LEAST = module._LEAST
+
+
+@pytest.fixture(autouse=True)
+def _one_filing_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_LEAST", 1)
+
+
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Let each encoded character take so many seconds."""
@@ -83,6 +91,16 @@ def test_more_documents_are_measured_until_it_takes_long_enough(
         clock(0.01)  # a text of 104 characters takes about one second
         measured.append(estimate(stream, sae, texts, seconds=seconds).measured_filings)
     assert measured == [1, 3, 15, 50]
+
+
+def test_one_odd_length_does_not_decide(
+    stream: ResidualStream, sae: SAE, monkeypatch: pytest.MonkeyPatch, clock: Callable[[float], None]
+) -> None:
+    monkeypatch.setattr(module, "_LEAST", LEAST)
+    monkeypatch.setattr(module, "_FIRST_CHARACTERS", 100)
+    clock(10.0)
+    assert estimate(stream, sae, ["oil and gas, " * 8] * 50, seconds=0).measured_filings == 15  # 0.96, 3.8, 15.4
+    assert estimate(stream, sae, ["oil and gas, " * 8] * 5, seconds=0).measured_filings == 5
 
 
 def test_sampled_documents_spread_over_the_lengths(
