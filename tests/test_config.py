@@ -196,7 +196,7 @@ def test_an_unknown_key_lists_the_known_ones(file: Path) -> None:
     [
         ("universe: {prizes: x}", "universe.prizes", "filings, companies, prices, as_of"),
         ("clustering: {theta: 1}", "clustering.theta", "share_of_pairs"),
-        ("similarity: {pca: 1}", "similarity.pca", "sae, pca_variance"),
+        ("similarity: {pca: 1}", "similarity.pca", "pool, sae, pca_variance"),
     ],
 )
 def test_an_unknown_nested_key_lists_the_known_ones_of_its_section(
