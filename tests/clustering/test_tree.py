@@ -192,6 +192,6 @@ def test_estimator_follows_scikit_learn(rng: np.random.Generator) -> None:
     rows = unit_rows(rng)
     fitted = ThresholdMST(share_of_pairs=0.1).fit(rows)
     fresh = clone(fitted)
-    assert fresh.get_params() == {"theta": None, "share_of_pairs": 0.1}
+    assert fresh.get_params() == {"theta": None, "share_of_pairs": 0.1, "standardise": None, "rows": 4096}
     assert not hasattr(fresh, "labels_")
     np.testing.assert_array_equal(fresh.fit_predict(rows), fitted.labels_)
