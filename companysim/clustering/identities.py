@@ -93,10 +93,11 @@ def match_clusters(partition: pd.DataFrame, member: str = "ticker", minimum_over
         labels, groups = _groups(rows, member)
         listed = set(rows[member])
         overlap = _jaccard(list(before.values()), groups, listed & listed_before)
-        names, same = list(before), {}
-        for i, j in zip(*linear_sum_assignment(overlap, maximize=True), strict=True):
+        names = list(before)
+        same: dict[int, tuple[int, float]] = {}  # this year's cluster -> identity and overlap
+        for i, j in np.column_stack(linear_sum_assignment(overlap, maximize=True)).tolist():
             if overlap[i, j] >= max(minimum_overlap, np.finfo(float).tiny):
-                same[int(j)] = (names[i], float(overlap[i, j]))
+                same[j] = (names[i], float(overlap[i, j]))
         now: Groups = {}
         for j, (label, group) in enumerate(zip(labels, groups, strict=True)):
             if j not in same:
