@@ -87,7 +87,8 @@ def best_theta(
     means, scored = _means(seen, tried)
     allowed = scored & (means["coverage"].to_numpy() >= minimum_coverage) & np.isfinite(means["mean_correlation"])
     if not allowed.any():
-        raise DataError(f"no theta covers {minimum_coverage:.0%} of the companies of {_span(seen)}: ask for less")
+        wanted = f"{minimum_coverage:.0%} of the companies of {_span(seen)}"
+        raise DataError(f"no theta with a correlation covers {wanted}: ask for less coverage or give more years")
     best = int(np.where(allowed, means["mean_correlation"], -np.inf).argmax())
     return _choice(means.iloc[best], minimum_coverage, seen)
 

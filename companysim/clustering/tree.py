@@ -98,7 +98,7 @@ class SpanningTree:
 
     def last_of_ties(self) -> np.ndarray:
         """Whether an edge is the last of its weight, shape (n - 1,): only there can a threshold stop."""
-        return np.append(self.weight[1:] > self.weight[:-1], [True] * (self.n > 1))
+        return np.append(self.weight, np.inf)[1:] > self.weight
 
     def theta_for_share(self, share: float) -> float:
         """Return the threshold whose share of grouped pairs is closest to `share` (the smaller one on a tie).

@@ -70,7 +70,7 @@ class SupervisedCosine(Similarity):
             If no training year has correlations, their shape does not fit, or no latent has a positive score.
         """
         if self.until is None or dates is None or y is None:
-            raise ConfigError("SupervisedCosine needs until, and its fit the dates of the rows and correlations by year")
+            raise ConfigError("SupervisedCosine needs until, and its fit the rows' dates and the correlations by year")
         X = self._checked(X)
         self.n_features_in_ = X.shape[1]
         self._is_past(X, dates)
