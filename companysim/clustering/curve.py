@@ -135,23 +135,35 @@ def correlation_curve(tree: SpanningTree, correlations: np.ndarray | ReturnCorre
 
 
 def _cross_sums(correlations: np.ndarray, merges: Merges) -> tuple[np.ndarray, np.ndarray]:
-    """Sum and number of the correlations each merge brings together: blocks of the matrix in the merges' order."""
-    n = len(correlations)
-    values = np.asarray(correlations, dtype=np.float64)[np.ix_(merges.order, merges.order)]
-    np.fill_diagonal(values, 0.0)
-    first, second = merges.children[:, 0], merges.children[:, 1]
-    tops, middles = merges.start[first].tolist(), merges.start[second].tolist()
-    ends = (merges.start[second] + merges.size[second]).tolist()
-    pairs = (merges.size[first] * merges.size[second]).astype(np.float64)
-    missing = np.isnan(values)
-    if missing.any():
-        values[missing] = 0.0
-        spans = zip(tops, middles, ends, strict=True)
-        pairs -= np.array([np.count_nonzero(missing[a:m, m:b]) for a, m, b in spans])
-    sums = np.array([values[a:m, m:b].sum() for a, m, b in zip(tops, middles, ends, strict=True)])
-    if n > 1 and not np.isfinite(sums).all():
+    """Sum and number of the correlations each merge brings together, shape (n - 1,) each."""
+    values = np.asarray(correlations, dtype=np.float64)
+    pairs = merges.size[merges.children].prod(axis=1).astype(np.float64)
+    with np.errstate(invalid="ignore"):  # infinities of both signs: refused below
+        sums = _crossed(values, merges)
+    if np.isnan(sums).any():  # some pair has no correlation
+        missing = np.isnan(values)
+        sums = _crossed(np.where(missing, 0.0, values), merges)
+        pairs -= _crossed(missing.astype(np.float64), merges)
+    if not np.isfinite(sums).all():
         raise DataError("a correlation is infinite: give NaN where a pair has none")
     return sums, pairs
+
+
+def _crossed(values: np.ndarray, merges: Merges) -> np.ndarray:
+    """Sum of a symmetric matrix over the pairs each merge brings together, shape (n - 1,).
+
+    A component carries the sum of its members' rows; its entries at the members of another component add up to the
+    pairs between the two. They are read at the members of the smaller one.
+    """
+    order, start, size = merges.order, merges.start.tolist(), merges.size.tolist()
+    rows = dict(enumerate(values))
+    sums = np.zeros(len(values) - 1)
+    for step, (a, b) in enumerate(merges.children.tolist()):
+        small, big = (a, b) if size[a] < size[b] else (b, a)
+        held, joining = rows.pop(big), rows.pop(small)
+        sums[step] = held[order[start[small] : start[small] + size[small]]].sum()
+        rows[len(values) + step] = np.add(held, joining, out=None if size[big] == 1 else held)  # never into the matrix
+    return sums
 
 
 def _totals(crosses: np.ndarray, children: np.ndarray) -> np.ndarray:

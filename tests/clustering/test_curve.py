@@ -139,6 +139,7 @@ def test_years_without_returns_score_nothing_but_still_count_groups() -> None:
         curve = correlation_curve(tree, source)
         assert np.isnan(curve.mean_correlation).all()
         assert np.isnan(curve.pair_weighted).all()
+        assert np.isnan(curve.at(-5.0)["mean_correlation"].iloc[0])
         assert curve.coverage[-1] == curve.share_of_pairs[-1] == 1
 
 
@@ -158,8 +159,10 @@ def test_bad_correlations_and_returns_are_refused() -> None:
         correlation_curve(tree, ReturnCorrelations(np.zeros((12, 3))))
     infinite = np.eye(4)
     infinite[0, 1] = infinite[1, 0] = np.inf
-    with pytest.raises(DataError, match="infinite"):
-        correlation_curve(tree, infinite)
+    for other in (0.0, -np.inf, np.nan):
+        infinite[2, 1] = infinite[1, 2] = other
+        with pytest.raises(DataError, match="infinite"):
+            correlation_curve(tree, infinite)
     with pytest.raises(DataError, match="finite matrix"):
         ReturnCorrelations(np.array([[np.inf], [1.0]]))
     with pytest.raises(DataError, match="two or more periods"):
