@@ -140,10 +140,10 @@ def _cross_sums(correlations: np.ndarray, merges: Merges) -> tuple[np.ndarray, n
     pairs = merges.size[merges.children].prod(axis=1).astype(np.float64)
     with np.errstate(invalid="ignore"):  # infinities of both signs: refused below
         sums = _crossed(values, merges)
-    if np.isnan(sums).any():  # some pair has no correlation
-        missing = np.isnan(values)
-        sums = _crossed(np.where(missing, 0.0, values), merges)
-        pairs -= _crossed(missing.astype(np.float64), merges)
+        if np.isnan(sums).any():  # some pair has no correlation
+            missing = np.isnan(values)
+            sums = _crossed(np.where(missing, 0.0, values), merges)
+            pairs -= _crossed(missing.astype(np.float64), merges)
     if not np.isfinite(sums).all():
         raise DataError("a correlation is infinite: give NaN where a pair has none")
     return sums, pairs

@@ -106,6 +106,18 @@ def test_a_year_without_returns_does_not_count_and_one_company_groups_nothing() 
         theta_for_share({1: single}, [1], 0.5)
 
 
+def test_a_theta_counts_only_where_every_year_has_a_score() -> None:
+    distance = np.array([[0, 1.0, 2.0], [1.0, 0, 2.0], [2.0, 2.0, 0]])
+    early = np.full((3, 3), 0.1)
+    early[0, 1] = early[1, 0] = 0.9
+    late = np.full((3, 3), 0.2)
+    late[0, 1] = late[1, 0] = np.nan  # nothing to score at theta 1, where the other year alone would win
+    curves = {y: correlation_curve(spanning_tree(distance), values) for y, values in ((1, early), (2, late))}
+    choice = best_theta(curves, [1, 2], 0.0)
+    assert choice.theta == 2.0
+    assert choice.mean_correlation == pytest.approx((1.1 / 3 + 0.2) / 2)
+
+
 def test_unreachable_conditions_and_unknown_years_are_refused() -> None:
     with pytest.raises(DataError, match="no theta with a correlation covers 110% of the companies of 2000-2001"):
         best_theta(CURVES, [2000, 2001], 1.1)

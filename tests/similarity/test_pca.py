@@ -72,6 +72,28 @@ def test_randomised_depends_neither_on_chance_nor_on_the_order_of_rows(
     np.testing.assert_allclose(permuted.transform(X), first.transform(X), atol=1e-4)
 
 
+def test_even_unsettled_components_do_not_depend_on_the_order_of_rows(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pca, "EXACT", 10)
+    monkeypatch.setattr(pca, "SETTLED", 1.0)
+    X = rng.normal(size=(150, 400))
+    order = rng.permutation(150)
+    found, permuted = (PcaCosine(n_components=8).fit(Y).transform(X) for Y in (X, X[order]))
+    np.testing.assert_allclose(permuted, found, atol=1e-3)
+
+
+@pytest.mark.parametrize("solver", ["exact", "randomised"])
+def test_products_of_more_than_a_thousand_rows_are_whole(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, solver: str
+) -> None:
+    monkeypatch.setattr(pca, "EXACT", 5_000 if solver == "exact" else 10)
+    X = rng.normal(size=(1100, 5)) @ rng.normal(size=(5, 1200)) + rng.normal(size=(1100, 1200))
+    peer = PCA(5, svd_solver="arpack", random_state=0).fit(StandardScaler().fit_transform(X))
+    found = PcaCosine(n_components=5).fit(X).explained_variance_ratio_
+    np.testing.assert_allclose(found, peer.explained_variance_ratio_, rtol=1e-4)
+
+
 @pytest.mark.parametrize("side", ["rows", "columns"])
 def test_unsettled_components_still_explain_nearly_as_much(
     rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, side: str
