@@ -18,7 +18,8 @@ from companysim.benchmark.metrics import (
     mean,
     mean_score,
     score_year,
-    standard_ranks,
+    similarity_ranks,
+    value_ranks,
 )
 from companysim.benchmark.multiple import adjusted, paired_p_value
 from companysim.benchmark.resampling import Resamples, interval, null_p_value, over_draws, yearly_null
@@ -209,6 +210,12 @@ def compare(
 
         everybody = grouped_pairs(np.zeros(n, dtype=np.int64), now.available)
         put((EVERYBODY, "pair_weighted"), everybody.mean(now.values), drawn(everybody, EVERYBODY))
+        order = value_ranks(Ranking(*everybody), now.values)  # the ranks of correlations, once a year
+        ranks = np.zeros((n, n))
+        sums = None
+        if len(order):
+            ranks[everybody.i, everybody.j] = order
+            sums = resamples[EVERYBODY].rank_sums(everybody.i, everybody.j, everybody.weight, order, order**2)
         inside = _looked_into(now.schemes)
         baselines = {level: drawn(now.levels[level], EVERYBODY) for level in inside}
         for grouping in by_year[year]:
@@ -223,9 +230,11 @@ def compare(
                     spread = spread - baselines[figure.less]
                 put((grouping.name, name), value, spread, figure.among)
             seen = ranked.among(now.available)
-            x, y = standard_ranks(seen, now.values)
-            rho = float(x @ y / len(x)) if len(x) else float("nan")
-            put((grouping.name, "rho"), rho, resamples[EVERYBODY].rank_correlation(seen, now.values))
+            whole = len(order) == len(seen.i)
+            x, y = similarity_ranks(seen), ranks[seen.i, seen.j] if whole else value_ranks(seen, now.values)
+            rho = float(x @ y / len(x)) if len(x) and len(y) else float("nan")
+            spread = resamples[EVERYBODY].rank_correlation(seen, x, y, sums if whole else None)
+            put((grouping.name, "rho"), rho, spread)
         advance(column + 1, len(years))
     nulls = {name: _null(name, by_year, correlations, null_draws, seed) for name in names}
 

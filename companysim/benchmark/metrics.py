@@ -129,16 +129,20 @@ def rank_correlation(similarity: np.ndarray, values: np.ndarray) -> float:
 
     Tied similarities have their mean rank. NaN with fewer than three pairs, or where one of the two is constant.
     """
-    found = standard_ranks(ranking(similarity).among(finite_pairs(values)), values)
-    return float(found[0] @ found[1] / len(found[0])) if len(found[0]) else float("nan")
+    ranked = ranking(similarity).among(finite_pairs(values))
+    x, y = similarity_ranks(ranked), value_ranks(ranked, values)
+    return float(x @ y / len(x)) if len(x) and len(y) else float("nan")
 
 
-def standard_ranks(ranked: Ranking, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Ranks of similarity and correlation, mean 0 and sd 1, in the order of `ranked`; empty where rho is NaN."""
+def similarity_ranks(ranked: Ranking) -> np.ndarray:
+    """Ranks of the similarities, mean 0 and sd 1, in the order of `ranked`; empty where rho is NaN."""
     starts, run = runs(ranked.similarity)
-    x = _standard(-(starts + (run - 1) / 2))
-    y = _standard(rankdata(values[ranked.i, ranked.j]))
-    return (x, y) if len(x) and len(y) else (x[:0], y[:0])
+    return _standard(-(starts + (run - 1) / 2))
+
+
+def value_ranks(ranked: Ranking, values: np.ndarray) -> np.ndarray:
+    """Ranks of the correlations of the same pairs, in the same order, likewise."""
+    return _standard(rankdata(values[ranked.i, ranked.j]))
 
 
 def _standard(ranks: np.ndarray) -> np.ndarray:

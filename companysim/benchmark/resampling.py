@@ -6,12 +6,12 @@ central limit theorem: firms and years are drawn with replacement, and a figure 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import scipy.sparse as sp
 
-from companysim.benchmark.metrics import Correlations, standard_ranks
+from companysim.benchmark.metrics import Correlations
 from companysim.benchmark.weights import Pairs, Ranking
 
 _GATHERED = 1 << 22  # correlations looked up at once, 32 MB
@@ -38,46 +38,62 @@ class Resamples:
     def __init__(self, n: int, years: int, draws: int, seed: int) -> None:
         rng = np.random.default_rng(seed)
         self.draws = draws
-        self.firms = rng.multinomial(n, np.full(n, 1 / n), size=draws).astype(float) if n else np.zeros((draws, 0))
+        firms = rng.multinomial(n, np.full(n, 1 / n), size=draws) if n else np.zeros((draws, 0))
+        self.firms = np.ascontiguousarray(firms.T, dtype=float)  # one row a firm
         self.years = rng.multinomial(years, np.full(years, 1 / years), size=draws).astype(float) if years else None
 
     def year(self, pairs: Pairs, values: np.ndarray) -> np.ndarray:
         """Weighted mean of one year in each draw of firms, shape (draws,); NaN in draws without a pair."""
-        finite = np.isfinite(values[pairs.i, pairs.j]) & (pairs.weight > 0)
+        entries = values[pairs.i, pairs.j]
+        finite = np.isfinite(entries) & (pairs.weight > 0)
         i, j, weight = (part[finite] for part in pairs)
-        n = self.firms.shape[1]
         if not len(i):
             return np.full(self.draws, np.nan)
-        total, moved = (self._form(sp.csr_array((w, (i, j)), (n, n))) for w in (weight, weight * values[i, j]))
+        total, moved = (self._form(i, j, part) for part in (weight, weight * entries[finite]))
         return np.divide(moved, total, out=np.full(self.draws, np.nan), where=total > 0)
 
-    def _form(self, matrix: sp.csr_array) -> np.ndarray:
-        """Return ``m' W m`` for each draw m."""
-        if matrix.nnz > _DENSE * matrix.shape[0] ** 2 / 2:
-            dense: np.ndarray = np.einsum("bi,bi->b", self.firms @ matrix.toarray(), self.firms)
-            return dense
-        turned = np.ascontiguousarray(self.firms.T)
-        form: np.ndarray = np.einsum("ib,ib->b", matrix @ turned, turned)
+    def _form(self, i: np.ndarray, j: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """Return ``sum over pairs of w_ij m_i m_j`` for each draw m."""
+        n = len(self.firms)
+        matrix = sp.csr_array((weight, (i, j)), (n, n))
+        product = (matrix.toarray() if len(i) > _DENSE * n**2 / 2 else matrix) @ self.firms
+        product *= self.firms
+        form: np.ndarray = product.sum(axis=0)
         return form
 
-    def rank_correlation(self, ranked: Ranking, values: np.ndarray) -> np.ndarray:
+    def rank_sums(self, i: np.ndarray, j: np.ndarray, *entries: np.ndarray) -> list[np.ndarray]:
+        """`_form` of any number of dense weights in single precision, which is enough for ranks."""
+        firms, matrix = self.firms.astype(np.float32), np.zeros((len(self.firms),) * 2, dtype=np.float32)
+        sums = []
+        for weight in entries:
+            matrix[i, j] = weight
+            product = matrix @ firms
+            product *= firms
+            sums.append(product.sum(axis=0, dtype=float))
+        return sums
+
+    def rank_correlation(
+        self, ranked: Ranking, x: np.ndarray, y: np.ndarray, sums: Sequence[np.ndarray] | None = None
+    ) -> np.ndarray:
         """Spearman's rho of one year in each draw of firms, shape (draws,).
 
         Ranks are those of all pairs; in a draw their correlation is weighted by how often each pair counts.
+
+        Parameters
+        ----------
+        ranked : Ranking
+        x, y : ndarray, shape (pairs,)
+            Standardised ranks of similarity and correlation, or empty.
+        sums : sequence of ndarray, optional
+            `rank_sums` of 1, y and y^2 where they are known: all similarities of a year share them.
         """
-        x, y = standard_ranks(ranked, values)
-        if not len(x):
+        if not len(x) or not len(y):
             return np.full(self.draws, np.nan)
-        i, j, n = ranked.i, ranked.j, self.firms.shape[1]
-        firms = self.firms.astype(np.float32)
-        sums = []
-        for entries in (np.ones(len(x)), x, y, x * x, y * y, x * y):
-            matrix = np.zeros((n, n), dtype=np.float32)
-            matrix[i, j] = entries
-            sums.append(np.einsum("bi,bi->b", firms @ matrix, firms, dtype=float))
-        w, sx, sy, sxx, syy, sxy = sums
+        i, j = ranked.i, ranked.j
+        w, sy, syy = self.rank_sums(i, j, np.ones(len(y)), y, y * y) if sums is None else sums
+        sx, sxx, sxy = self.rank_sums(i, j, x, x * x, x * y)
         with np.errstate(invalid="ignore", divide="ignore"):
-            spread = np.sqrt((sxx - sx**2 / w) * (syy - sy**2 / w))
+            spread = np.sqrt(np.maximum(sxx - sx**2 / w, 0) * np.maximum(syy - sy**2 / w, 0))
             rho: np.ndarray = np.where(spread > 0, (sxy - sx * sy / w) / spread, np.nan)
         return rho
 
