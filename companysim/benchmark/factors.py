@@ -110,7 +110,7 @@ def _read_one(path: Path) -> pd.DataFrame:
             raise DataError(f"{path}: no line before the first date names the factors")
         table = pd.read_csv(io.StringIO("\n".join([heads[-1], *lines[first:stop]])), skipinitialspace=True)
     dates = _dates(table.iloc[:, 0], path)
-    values = table.iloc[:, 1:].apply(pd.to_numeric, errors="coerce")
+    values: pd.DataFrame = table.iloc[:, 1:].apply(pd.to_numeric, errors="coerce")
     values.columns = [str(name).strip() for name in values.columns]
     values.index = dates
     return values

@@ -88,7 +88,7 @@ def mean_score(scores: list[PartitionScore]) -> PartitionScore:
 
 def finite_pairs(values: np.ndarray) -> np.ndarray:
     """Whether two different companies have a correlation, shape (n, n)."""
-    available = np.isfinite(values)
+    available: np.ndarray = np.isfinite(values)
     np.fill_diagonal(available, False)
     return available
 

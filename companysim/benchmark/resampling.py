@@ -50,7 +50,8 @@ class Resamples:
         if not len(i):
             return np.full(self.draws, np.nan)
         total, moved = (self._form(i, j, part) for part in (weight, weight * entries[finite]))
-        return np.divide(moved, total, out=np.full(self.draws, np.nan), where=total > 0)
+        means: np.ndarray = np.divide(moved, total, out=np.full(self.draws, np.nan), where=total > 0)
+        return means
 
     def _form(self, i: np.ndarray, j: np.ndarray, weight: np.ndarray) -> np.ndarray:
         """Return ``sum over pairs of w_ij m_i m_j`` for each draw m."""

@@ -22,6 +22,8 @@ Frequency = Literal["monthly", "daily"]
 DATES = ("date", "month")
 IDS = ("ticker", "id", "company", "cik")
 VALUES = {"log_return": "log", "return": "simple", "simple_return": "simple", "ret": "simple", "adj_close": "price"}
+MISSING_TEXT = ("", "NA", "N/A", "nan", "NaN", "None", "<NA>", "null", ".")
+"""What stands for a missing number or code in a CSV file; a company may well have the ticker NA."""
 MIN_DAYS = 120
 """Common days a pair needs in a year of daily returns, as nine of twelve months in a year of monthly ones."""
 
@@ -283,7 +285,7 @@ def read_returns(path: str | Path) -> pd.DataFrame:
             raise DataError(f"{path}: {first['id']} has more than one value on {first['date']:%Y-%m-%d}: keep one")
         wide = long.pivot(index="date", columns="id", values="value")
     numbers = wide.apply(pd.to_numeric, errors="coerce")
-    wrong = numbers.isna() & wide.notna()
+    wrong = numbers.isna() & wide.notna() & ~wide.isin(MISSING_TEXT)
     if wrong.to_numpy().any():
         row, column = np.argwhere(wrong.to_numpy())[0]
         raise DataError(f"{path}: {wide.iloc[row, column]!r} of {wide.columns[column]} is no number")
@@ -312,7 +314,10 @@ def read_frame(path: str | Path) -> pd.DataFrame:
     if not file.is_file():
         raise DataError(f"no file {file}: give a parquet or CSV file")
     try:
-        table = pd.read_parquet(file) if file.suffix == ".parquet" else pd.read_csv(file)
+        if file.suffix == ".parquet":
+            table = pd.read_parquet(file)
+        else:
+            table = pd.read_csv(file, keep_default_na=False, na_values=[""])
     except (ValueError, OSError, EOFError, pyarrow.ArrowException) as error:
         raise DataError(f"cannot read {file} ({' '.join(str(error).split())}): give a parquet or CSV file") from error
     if table.empty or not len(table.columns):
