@@ -125,7 +125,8 @@ def study_tables(study: Study) -> dict[str, pd.DataFrame]:
     import pandas as pd
 
     def all_kinds(part: str) -> pd.DataFrame:
-        frames: list[pd.DataFrame] = [getattr(found, part).assign(returns=kind) for kind, found in study.comparisons.items()]
+        comparisons = study.comparisons.items()
+        frames: list[pd.DataFrame] = [getattr(found, part).assign(returns=kind) for kind, found in comparisons]
         return pd.concat(frames, ignore_index=True)
 
     tables = {name: all_kinds(name) for name in ("estimates", "partitions", "differences", "yearly", "counts")}
