@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 
 import companysim
+from companysim.cli_benchmark import benchmark_command
 from companysim.errors import CompanySimError, DataError
 
 app = typer.Typer(
@@ -37,6 +38,9 @@ class TableName(StrEnum):
     """Tables `companysim show` prints."""
 
     benchmark = "benchmark"
+    figures = "figures"
+    differences = "differences"
+    yearly = "yearly"
     backtest = "backtest"
     clusters = "clusters"
     pairs = "pairs"
@@ -86,6 +90,9 @@ def run_command(
         typer.echo(finished.backtest.to_csv(index=False), nl=False)
     else:
         print_run(finished, _console(), time.perf_counter() - started)
+
+
+app.command("benchmark")(benchmark_command)
 
 
 @app.command()

@@ -188,7 +188,7 @@ def pca_residuals(windows: Windows, factors: int) -> Windows:
     Raises
     ------
     ConfigError
-        If a window has too few periods for so many components (two more are needed).
+        If no window has two periods more than components; windows that do not are left out.
     """
     if factors < 1:
         raise ConfigError(f"factors is {factors}: take out one or more")
@@ -196,7 +196,7 @@ def pca_residuals(windows: Windows, factors: int) -> Windows:
     for year, part in windows.returns.items():
         x = part.to_numpy(dtype=float)
         if len(x) < factors + 2:
-            raise ConfigError(f"{year} has {len(x)} periods: take out {max(len(x) - 2, 0)} components at most")
+            continue
         seen = np.isfinite(x)
         count = np.maximum(seen.sum(axis=0), 1)
         filled = np.where(seen, x, 0.0)
@@ -209,6 +209,9 @@ def pca_residuals(windows: Windows, factors: int) -> Windows:
         left = np.where(seen, centred, np.nan) - scores @ exposures
         left[:, np.nansum(left**2, axis=0) <= 1e-20 * squares] = np.nan  # explained to the last bit: nothing is left
         found[year] = pd.DataFrame(left, part.index, part.columns)
+    if windows.returns and not found:
+        longest = max(len(part) for part in windows.returns.values())
+        raise ConfigError(f"the windows have {longest} periods: take out {max(longest - 2, 0)} components at most")
     return Windows(found, windows.min_periods, f"{windows.kind}, residual of {factors} principal components")
 
 
