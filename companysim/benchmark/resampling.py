@@ -39,7 +39,8 @@ class Resamples:
         rng = np.random.default_rng(seed)
         self.draws = draws
         firms = rng.multinomial(n, np.full(n, 1 / n), size=draws) if n else np.zeros((draws, 0))
-        self.firms = np.ascontiguousarray(firms.T, dtype=float)  # one row a firm
+        # One row a firm. Single precision holds these counts exactly, and no interval needs more.
+        self.firms = np.ascontiguousarray(firms.T, dtype=np.float32)
         self.years = rng.multinomial(years, np.full(years, 1 / years), size=draws).astype(float) if years else None
 
     def year(self, pairs: Pairs, values: np.ndarray) -> np.ndarray:
@@ -56,20 +57,20 @@ class Resamples:
     def _form(self, i: np.ndarray, j: np.ndarray, weight: np.ndarray) -> np.ndarray:
         """Return ``sum over pairs of w_ij m_i m_j`` for each draw m."""
         n = len(self.firms)
-        matrix = sp.csr_array((weight, (i, j)), (n, n))
+        matrix = sp.csr_array((weight.astype(np.float32), (i, j)), (n, n))
         product = (matrix.toarray() if len(i) > _DENSE * n**2 / 2 else matrix) @ self.firms
         product *= self.firms
-        form: np.ndarray = product.sum(axis=0)
+        form: np.ndarray = product.sum(axis=0, dtype=float)
         return form
 
     def rank_sums(self, i: np.ndarray, j: np.ndarray, *entries: np.ndarray) -> list[np.ndarray]:
-        """`_form` of any number of dense weights in single precision, which is enough for ranks."""
-        firms, matrix = self.firms.astype(np.float32), np.zeros((len(self.firms),) * 2, dtype=np.float32)
+        """`_form` of any number of dense weights of the same pairs."""
+        matrix = np.zeros((len(self.firms),) * 2, dtype=np.float32)
         sums = []
         for weight in entries:
             matrix[i, j] = weight
-            product = matrix @ firms
-            product *= firms
+            product = matrix @ self.firms
+            product *= self.firms
             sums.append(product.sum(axis=0, dtype=float))
         return sums
 

@@ -123,9 +123,8 @@ def filing_windows(
 ) -> Windows:
     """Windows of the 12 months after each company's filing became readable.
 
-    Monthly: the twelve calendar months after the month of the filing (the month of the filing itself too if the
-    filing is of the last day of the month before). Daily: every return that begins on the day of the filing or
-    later, until twelve months after the filing; a return begins at the date of the row before it.
+    Monthly: the twelve calendar months after the month of the filing. Daily: every return that begins on the day of
+    the filing or later and ends within twelve months of it; a return begins at the date of the row before it.
 
     Parameters
     ----------
