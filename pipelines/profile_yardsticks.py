@@ -6,7 +6,8 @@ Python: ``profiles = load_profiles(data)``, then ``yardsticks(similarity, profil
 
 Deduced, since the section does not say: a company's ticker is the first of its latest filing in the panel; it is one of
 the 1,105 if daily prices hold that ticker too; it counts in a year with all twelve monthly returns; a Yahoo profile is
-one of any vendor whose name has "yahoo" in it; ties are averaged, not drawn.
+one of any vendor whose name has "yahoo" in it; ties are averaged, not drawn (the section's random row is one draw);
+TF-IDF is sublinear and drops words of fewer than five profiles; MiniLM reads the first 256 word pieces.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ SPANS = {"2003-13": range(2003, 2014), "2014-20": range(2014, 2021)}
 MONTHS = 12
 PEERS = 5
 CHARACTERS = 1800
+PIECES = 256
 
 
 @dataclass(frozen=True)
@@ -150,12 +152,21 @@ def baselines(profiles: Profiles) -> dict[str, np.ndarray]:
 
 
 def minilm_similarity(profiles: Profiles) -> np.ndarray:
-    """Cosine of mean-pooled MiniLM embeddings."""
+    """Cosine of mean-pooled MiniLM embeddings of the first 256 word pieces, where sentence-transformers cuts."""
+    from transformers import AutoTokenizer
+
     from companysim.encoding.embeddings import embed
     from companysim.encoding.weights import resolve
 
     path = resolve("minilm-l6", print)
-    return cosine(embed(path, profiles.companies["text"].tolist(), "cpu").astype(float))
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    texts = []
+    for text in profiles.companies["text"]:
+        pieces = tokenizer(
+            text, add_special_tokens=False, return_offsets_mapping=True, truncation=True, max_length=PIECES - 2
+        )
+        texts.append(text[: pieces["offset_mapping"][-1][1]])
+    return cosine(embed(path, texts).astype(float))
 
 
 def main() -> None:

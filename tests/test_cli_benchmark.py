@@ -14,9 +14,11 @@ import pandas as pd
 import pytest
 import yaml
 
+import companysim as cs
 from companysim.benchmark.study import run_study
 from companysim.cli import main
 from companysim.cli_benchmark import study_tables, write_study
+from tests import tiny
 
 N, GROUPS = 24, 6
 QUICK = ("--null-draws", "20", "--bootstrap-draws", "20")
@@ -65,6 +67,27 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def arguments(files: dict[str, Path]) -> list[object]:
     given: list[object] = ["--features", files["own"], "--features", files["random"], "--returns", files["returns"]]
     return [*given, "--classification", files["codes"], *QUICK]
+
+
+def test_a_run_writes_every_figure_beside_its_headline(tmp_path: Path) -> None:
+    from companysim.report.console import robust_sentence
+
+    finished = cs.run(tiny.build(tmp_path / "world"), tmp_path / "out")
+    figures = finished.figures
+    assert set(zip(figures["window"], figures["returns"], strict=True)) == {
+        ("test", "raw"), ("test", "components"), ("before", "raw")
+    }  # fmt: skip
+    headline = finished.benchmark.set_index("grouping")
+    raw = figures[(figures["window"] == "test") & (figures["returns"] == "raw")].set_index(["grouping", "figure"])
+    for name in ("sae", "sic", "tfidf"):
+        assert raw.loc[(name, "at_sic4_pairs"), "value"] == pytest.approx(headline.loc[name, "at_sic_pairs"])
+        assert raw.loc[(name, "peers5"), "low"] <= raw.loc[(name, "peers5"), "high"]
+    assert {"p_value", "p_bh", "p_by"} <= set(finished.differences.columns)
+    assert sorted(finished.yearly.loc[finished.yearly["window"] == "test", "year"].unique()) == [2014, 2015]
+    robust = finished.summary["benchmark_robust"]
+    assert robust["capped"]["sae"] == pytest.approx(raw.loc[("sae", "at_sic4_pairs_capped"), "value"])
+    assert f"{robust['components']['sae']:.3f}" in robust_sentence(robust, 3)
+    assert robust_sentence({"capped": {"sae": None}, "components": {}}, 3) == ""
 
 
 def test_the_table_names_who_knows_the_groups(files: dict[str, Path], tmp_path: Path) -> None:
