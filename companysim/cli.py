@@ -18,6 +18,7 @@ from rich.console import Console
 import companysim
 from companysim import cli_sae
 from companysim.cli_backtest import backtest
+from companysim.cli_benchmark import benchmark_command
 from companysim.errors import CompanySimError, DataError
 
 app = typer.Typer(
@@ -41,6 +42,9 @@ class TableName(StrEnum):
     """Tables `companysim show` prints."""
 
     benchmark = "benchmark"
+    figures = "figures"
+    differences = "differences"
+    yearly = "yearly"
     backtest = "backtest"
     backtest_years = "backtest_years"
     clusters = "clusters"
@@ -203,6 +207,7 @@ def show(
     _emit(found, as_json, as_csv, lambda: found.to_string(index=False))
 
 
+app.command("benchmark")(benchmark_command)
 app.command("backtest")(backtest)
 
 

@@ -95,6 +95,8 @@ class BenchmarkConfig(_Section):
 
     first_year: int = 2014
     last_year: int = 2016
+    components: Annotated[int, Field(ge=0, le=8)] = 3
+    """Principal components taken out of each year's returns for a second comparison; 0 for none."""
     null_draws: Annotated[int, Field(ge=1)] = 1000
     bootstrap_draws: Annotated[int, Field(ge=1)] = 1000
 

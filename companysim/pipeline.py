@@ -14,8 +14,17 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from companysim.benchmark import Grouping, benchmark, classification, frontier, to_frame, yearly_correlations
-from companysim.clustering import ThresholdMST
+from companysim.benchmark import (
+    Grouping,
+    calendar_windows,
+    classification,
+    compare,
+    frontier,
+    headline,
+    pca_residuals,
+    to_frame,
+)
+from companysim.clustering import ThresholdMST, distance_moments
 from companysim.config import SAMPLE, RunConfig, load_config
 from companysim.encoding.embeddings import SentenceEmbedding, Tfidf
 from companysim.encoding.filings import encode_filings
@@ -29,8 +38,18 @@ from companysim.explain import latent_terms
 from companysim.matrices import csr_arrays, csr_from, load_arrays, save_arrays
 from companysim.results import Run
 from companysim.similarity import Cosine, PcaCosine, StandardisedCosine, fitted_arrays, sae_similarity
-from companysim.trading import Partitions, compare
-from companysim.universe import COMPANIES, FILINGS, PRICES, Universe, build_universe, bundled, read_table
+from companysim.trading import Partitions
+from companysim.trading import compare as compare_books
+from companysim.universe import (
+    COMPANIES,
+    FILINGS,
+    PRICES,
+    Universe,
+    build_universe,
+    bundled,
+    log_returns,
+    read_table,
+)
 from companysim.workspace import (
     CONFIG,
     Workspace,
@@ -237,8 +256,8 @@ class _Pipeline:
         for step, name in enumerate(SIMILARITIES, start=1):
             vectors = self._vectors(name)
             tree = ThresholdMST(share_of_pairs=self.config.clustering.share_of_pairs).fit(vectors)
-            distance = 1 - (vectors @ vectors.T)[np.triu_indices(len(vectors), 1)]
-            thetas[name] = {"theta": tree.theta_, "theta_z": float((tree.theta_ - distance.mean()) / distance.std())}
+            mean, sd = distance_moments([vectors])
+            thetas[name] = {"theta": tree.theta_, "theta_z": float((tree.theta_ - mean) / sd)}
             partitions.append(self._partition(name, companies, tree.labels_))
             save_arrays(
                 folder / f"{name}_tree.safetensors",
@@ -263,27 +282,43 @@ class _Pipeline:
         groupings = self._groupings(universe)
         first = universe.prices.index[0].year
         windows = {"test": (settings.first_year, settings.last_year), "before": (first, settings.first_year - 1)}
-        found = {}
+        found: dict[str, Any] = {}
+        written: dict[str, list[pd.DataFrame]] = {"estimates": [], "differences": [], "yearly": []}
+        missing = []
         for step, (window, (start, stop)) in enumerate(windows.items(), start=1):
-            correlations = yearly_correlations(universe.prices, start, stop)
-            if window == "test" and not correlations:
+            months = calendar_windows(log_returns(universe.prices), range(start, stop + 1))
+            if window == "test" and not months.returns:
                 raise DataError(f"no returns in {start}-{stop}: change benchmark.first_year and last_year")
-            if correlations:
-                rows = benchmark(
+            correlations = months.correlations()
+            kinds = {"raw": correlations} if correlations else {}
+            if correlations and settings.components and window == "test":
+                kinds["components"] = pca_residuals(months, settings.components).correlations()
+            for kind, values in kinds.items():
+                comparison = compare(
                     groupings,
-                    correlations,
+                    values,
                     null_draws=settings.null_draws,
                     bootstrap_draws=settings.bootstrap_draws,
                     seed=self.config.seed,
                 )
-                found[window] = {"years": sorted(correlations), "rows": rows}
-                write_csv(folder / f"{window}.csv", to_frame(rows))
+                for name, frames in written.items():
+                    frames.append(getattr(comparison, name).assign(window=window, returns=kind))
+                if kind == "raw":
+                    rows = headline(comparison, groupings)
+                    found[window] = {"years": sorted(values), "rows": rows}
+                    write_csv(folder / f"{window}.csv", to_frame(rows))
+            missing.append(months.to_frame().assign(window=window))
             if window == "test":
                 curves = pd.DataFrame({"share_of_pairs": FRONTIER_SHARES}).assign(
                     **{g.name: frontier(g.similarity, correlations, FRONTIER_SHARES) for g in groupings}
                 )
                 write_csv(folder / "frontier.csv", curves)
             self.reporter.advance(step, len(windows))
+        tables = {name: pd.concat(frames, ignore_index=True) for name, frames in written.items()}
+        tables["missing"] = pd.concat(missing, ignore_index=True)
+        for name, table in tables.items():
+            write_csv(folder / f"{name}.csv", table)
+        found["robust"] = _robust(tables["estimates"])
         write_text(folder / "benchmark.json", _json(found))
 
     def _trading(self, folder: Path) -> None:
@@ -293,7 +328,7 @@ class _Pipeline:
             name: Partitions.single(universe.prices.columns, labels, as_of)
             for name, labels in self._labels(universe).items()
         }
-        found = compare(
+        found = compare_books(
             universe.prices, groupings, self.config.backtest, seed=self.config.seed, advance=self.reporter.advance
         )
         for table in ("windows", "pairs", "trades", "equity"):
@@ -329,6 +364,7 @@ class _Pipeline:
             "benchmark": found["test"]["rows"],
             "benchmark_before": found.get("before", {}).get("rows", []),
             "benchmark_before_years": found.get("before", {}).get("years", []),
+            "benchmark_robust": found["robust"],
             "backtest": json.loads(self.workspace.path("trading", "backtest.json").read_text()),
             "timings": {stage.name: round(self.workspace.seconds(stage.name), 2) for stage in stages},
         }
@@ -382,6 +418,17 @@ class _Pipeline:
             similarity = vectors @ vectors.T
             found.append(Grouping(name, labels[name], (similarity + similarity.T) / 2))
         return sorted(found, key=lambda grouping: ("sae", *SCHEMES, *SIMILARITIES).index(grouping.name))
+
+
+def _robust(estimates: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Figures of the test years that ask whether the matched one rests on one industry or on common factors."""
+    test = estimates[(estimates["window"] == "test") & (estimates["years"] == "all")]
+    wanted = {"capped": ("raw", "at_sic4_pairs_capped"), "components": ("components", "at_sic4_pairs")}
+    found = {}
+    for name, (returns, figure) in wanted.items():
+        chosen = test[(test["returns"] == returns) & (test["figure"] == figure)]
+        found[name] = dict(zip(chosen["grouping"], chosen["value"].astype(float), strict=True))
+    return found
 
 
 def _json(value: Any) -> str:

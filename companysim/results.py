@@ -70,6 +70,21 @@ class Run:
         return self._csv("benchmark/before.csv")
 
     @cached_property
+    def figures(self) -> pd.DataFrame:
+        """Every figure of the benchmark with its interval, by window (test, before) and returns (raw, components)."""
+        return self._csv("benchmark/estimates.csv")
+
+    @cached_property
+    def differences(self) -> pd.DataFrame:
+        """Paired differences between groupings in every figure, with adjusted p-values."""
+        return self._csv("benchmark/differences.csv")
+
+    @cached_property
+    def yearly(self) -> pd.DataFrame:
+        """Every figure of the benchmark, year by year."""
+        return self._csv("benchmark/yearly.csv")
+
+    @cached_property
     def frontier(self) -> pd.DataFrame:
         """Mean correlation of the most similar pairs by share_of_pairs, one column a grouping."""
         return self._csv("benchmark/frontier.csv")

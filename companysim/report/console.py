@@ -162,6 +162,23 @@ def benchmark_sentence(rows: Sequence[dict[str, Any]]) -> str:
     )
 
 
+def robust_sentence(robust: dict[str, dict[str, float | None]], components: int) -> str:
+    """Say in one sentence whether the matched figure survives a cap on industries and the removal of common factors."""
+    asked = {
+        "capped": "With at most 5 % of these pairs from any one SIC-2 industry",
+        "components": f"with {components} principal components taken out of each year's returns",
+    }
+    told = []
+    for key, condition in asked.items():
+        values = {name: value for name, value in robust.get(key, {}).items() if value is not None}
+        others = {name: value for name, value in values.items() if name != "sae"}
+        if "sae" in values and others:
+            rival = max(others, key=lambda name: others[name])
+            best = f"its best rival ({NAMES[rival]}) {others[rival]:.3f}"
+            told.append(f"{condition} the SAE has {values['sae']:.3f}, {best}")
+    return "; ".join(told) + "." if told else ""
+
+
 def backtest_table(rows: Sequence[dict[str, Any]], start: str, stop: str, *, wide: bool = True) -> Table:
     """Return the backtest's entries as a table; the main columns only where the terminal is narrow."""
     columns = ["grouping", "tested", "passed", "pairs", "trades", "Sharpe gross", "Sharpe net", "95 %", "return/yr"]
@@ -248,7 +265,8 @@ def print_run(run: Run, console: Console, took: float) -> None:
         highlight=False,
     )
     console.print(benchmark_table(summary["benchmark"], summary["benchmark_years"], wide=wide), highlight=False)
-    console.print(benchmark_sentence(summary["benchmark"]) + "\n", highlight=False)
+    robust = robust_sentence(summary["benchmark_robust"], run.config.benchmark.components)
+    console.print(" ".join(filter(None, (benchmark_sentence(summary["benchmark"]), robust))) + "\n", highlight=False)
     if summary["benchmark_before"]:
         before = benchmark_table(summary["benchmark_before"], summary["benchmark_before_years"], wide=wide)
         console.print(before, highlight=False)

@@ -1,16 +1,26 @@
 """Vectors to similarities: estimators with ``fit`` and ``transform``."""
 
 from companysim.config import SimilarityConfig
-from companysim.similarity.cosine import Cosine, LogIdfCosine, PcaCosine, StandardisedCosine, fitted_arrays, restore
+from companysim.similarity.base import Similarity, fitted_arrays, restore
+from companysim.similarity.cosine import Cosine, Jaccard, LogIdfCosine, SaturatedCosine
+from companysim.similarity.pca import PcaCosine, StandardisedCosine
+from companysim.similarity.supervised import SupervisedCosine
+from companysim.similarity.tnic import read_tnic, tnic_similarity
 
 __all__ = [
     "Cosine",
+    "Jaccard",
     "LogIdfCosine",
     "PcaCosine",
+    "SaturatedCosine",
+    "Similarity",
     "StandardisedCosine",
+    "SupervisedCosine",
     "fitted_arrays",
+    "read_tnic",
     "restore",
     "sae_similarity",
+    "tnic_similarity",
 ]
 
 

@@ -1,146 +1,138 @@
-"""Cosine similarities. Every estimator maps rows to unit vectors, so that similarity is one matrix product.
-
-An estimator learns on the rows it is fitted on and nothing else; new rows (a text nobody has seen) are mapped
-with what was learned. Each takes CSR or dense input of shape (documents, features).
-"""
+"""Similarities of sparse counts: raw and weighted cosines, and Jaccard. None of them centres, so CSR stays CSR."""
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.base import BaseEstimator, TransformerMixin
 
-from companysim.errors import DataError
-
-Matrix = np.ndarray | sp.csr_array
+from companysim.similarity.base import Matrix, Similarity, dense, unit
 
 
-class Cosine(TransformerMixin, BaseEstimator):
-    """Raw cosine: each row divided by its Euclidean norm."""
+class Cosine(Similarity):
+    """Raw cosine: each row divided by its Euclidean norm.
 
-    def fit(self, X: Matrix, y: None = None) -> Self:
-        """Check the shape of `X`; there is nothing to learn."""
-        self.n_features_in_ = X.shape[1]
-        return self
+    Parameters
+    ----------
+    sparse_output : bool
+        Return CSR for CSR: the way to go when rows times features do not fit into memory.
+    """
 
-    def transform(self, X: Matrix) -> np.ndarray:
+    def __init__(self, sparse_output: bool = False) -> None:
+        self.sparse_output = sparse_output
+
+    def transform(self, X: Matrix) -> Any:
         """Return unit rows, shape (documents, features)."""
-        return _unit(_dense(X))
+        return unit(self._weighted(self._input(X)))
+
+    def _weighted(self, X: Any) -> Any:
+        """Return the rows, CSR or dense as they came, before they are divided by their norms."""
+        return X
+
+    def _input(self, X: Matrix) -> Any:
+        X = self._checked(X)
+        return X.astype(np.float64) if self.sparse_output and isinstance(X, sp.csr_array) else dense(X)
 
 
-class LogIdfCosine(TransformerMixin, BaseEstimator):
+class LogIdfCosine(Cosine):
     """Cosine of ``log(1 + x_j) * log(N / n_j)``, where n_j of the N fitted documents have latent j active.
 
     The logarithm damps latents that fire on every token; the inverse document frequency drops those that fire in
     every document. A latent active in no fitted document has weight 0.
-    """
-
-    def fit(self, X: Matrix, y: None = None) -> Self:
-        """Learn `idf_`, shape (features,)."""
-        active = np.asarray((X > 0).sum(axis=0)).ravel()
-        self.n_features_in_ = X.shape[1]
-        self.idf_ = np.where(active > 0, np.log(X.shape[0] / np.maximum(active, 1)), 0.0)
-        return self
-
-    def transform(self, X: Matrix) -> np.ndarray:
-        """Return unit rows, shape (documents, features)."""
-        return _unit(np.log1p(_dense(X)) * self.idf_)
-
-
-class StandardisedCosine(TransformerMixin, BaseEstimator):
-    """Cosine of rows whose features are standardised (mean 0, standard deviation 1 over the fitted documents)."""
-
-    def fit(self, X: Matrix, y: None = None) -> Self:
-        """Learn `mean_` and `scale_`, shape (features,); constant features get weight 0."""
-        dense = _dense(X)
-        self.n_features_in_ = X.shape[1]
-        self.mean_ = dense.mean(axis=0)
-        self.scale_ = np.where(np.ptp(dense, axis=0) > 0, dense.std(axis=0), 0.0)  # rounding gives constants a spread
-        return self
-
-    def transform(self, X: Matrix) -> np.ndarray:
-        """Return unit rows, shape (documents, features)."""
-        return _unit(self._standardise(X))
-
-    def _standardise(self, X: Matrix) -> np.ndarray:
-        weight = np.divide(1.0, self.scale_, out=np.zeros_like(self.scale_), where=self.scale_ > 0)
-        result: np.ndarray = (_dense(X) - self.mean_) * weight
-        return result
-
-
-class PcaCosine(StandardisedCosine):
-    """The published similarity: standardise every latent, project on principal components, cosine.
 
     Parameters
     ----------
-    variance : float
-        Smallest share of the variance the kept components must explain (the paper keeps about 0.9).
+    until : date or int, optional
+        Documents dated later are not counted; `fit` then needs their `dates`.
+    sparse_output : bool
+        As in `Cosine`.
+    """
+
+    def __init__(self, until: Any = None, sparse_output: bool = False) -> None:
+        super().__init__(sparse_output)
+        self.until = until
+
+    def _learn(self, X: Matrix) -> None:
+        active = np.asarray((X > 0).sum(axis=0)).ravel()
+        self.idf_ = np.where(active > 0, np.log(X.shape[0] / np.maximum(active, 1)), 0.0)
+
+    def _weighted(self, X: Any) -> Any:
+        if isinstance(X, sp.csr_array):
+            return sp.csr_array((np.log1p(X.data) * self.idf_[X.indices], X.indices, X.indptr), shape=X.shape)
+        return np.log1p(X) * self.idf_
+
+
+class SaturatedCosine(LogIdfCosine):
+    """Cosine of latents that saturate, sooner in short documents: BM25's weight, a length control for summed latents.
+
+    With ``t = x_j / m_j``, m_j the mean of latent j where it is active in the fitted documents, the weight of a latent
+    is ``idf_j * t (k1 + 1) / (t + k1 (1 - b + b L / mean L))`` (Robertson and Zaragoza 2009), where L is the sum of
+    a document's latents. A cosine does not see the scale of a row, so length can only be controlled within it:
+    a long text repeats what it says, and with `k1` the tenth token of a latent counts for less than the first.
+
+    Parameters
+    ----------
+    k1 : float
+        At 0 only presence counts; growing, the weight becomes proportional to the latent.
+    b : float
+        Between 0, no regard to length, and 1.
+    until, sparse_output
+        As in `LogIdfCosine`.
 
     Attributes
     ----------
-    components_ : ndarray, shape (kept, features)
-        Principal axes in standardised space, signs fixed so that the largest loading is positive.
-    explained_variance_ratio_ : ndarray, shape (kept,)
-
-    Notes
-    -----
-    With fewer documents than latents the eigenvectors of the documents' Gram matrix give the same components as the
-    features' covariance at a fraction of the cost: K = Z Z^T = U S^2 U^T, axes = S^-1 U^T Z.
+    idf_ : ndarray, shape (features,)
+        As in `LogIdfCosine`.
+    typical_ : ndarray, shape (features,)
+        m_j; 1 for latents active in no fitted document.
+    mean_length_ : ndarray, shape (1,)
     """
 
-    def __init__(self, variance: float = 0.9) -> None:
-        self.variance = variance
+    def __init__(self, k1: float = 1.2, b: float = 0.75, until: Any = None, sparse_output: bool = False) -> None:
+        super().__init__(until, sparse_output)
+        self.k1 = k1
+        self.b = b
 
-    def fit(self, X: Matrix, y: None = None) -> Self:
-        """Learn the standardisation and the components from the rows of `X`.
+    def _learn(self, X: Matrix) -> None:
+        super()._learn(X)
+        active = np.asarray((X > 0).sum(axis=0)).ravel()
+        total = np.asarray(X.sum(axis=0), dtype=np.float64).ravel()
+        self.typical_ = np.where((active > 0) & (total > 0), total / np.maximum(active, 1), 1.0)
+        self.mean_length_ = np.array([max(float(total.sum()) / X.shape[0], np.finfo(float).tiny)])
 
-        Raises
-        ------
-        DataError
-            If all rows are alike, so that there is no variance to explain.
-        """
-        super().fit(X)
-        Z = self._standardise(X)
-        eigenvalues, vectors = np.linalg.eigh(Z @ Z.T)
-        order = np.argsort(eigenvalues)[::-1]
-        eigenvalues, vectors = np.maximum(eigenvalues[order], 0.0), vectors[:, order]
-        total = eigenvalues.sum()
-        if total <= 0:
-            raise DataError("all documents have the same vector: there is nothing to compare")
-        ratio = eigenvalues / total
-        kept = int(np.searchsorted(np.cumsum(ratio), min(self.variance, 1 - 1e-9)) + 1)
-        kept = min(kept, int((eigenvalues > 1e-12 * eigenvalues[0]).sum()))
-        axes = (vectors[:, :kept] / np.sqrt(eigenvalues[:kept])).T @ Z
-        signs = np.sign(axes[np.arange(kept), np.abs(axes).argmax(axis=1)])
-        self.components_ = axes * signs[:, None]
-        self.explained_variance_ratio_ = ratio[:kept]
-        return self
+    def _weighted(self, X: Any) -> Any:
+        length = np.asarray(X.sum(axis=1)).ravel() / self.mean_length_
+        damping = self.k1 * (1 - self.b + self.b * length)
+        if isinstance(X, sp.csr_array):
+            rows = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))
+            weights = self._saturated(X.data / self.typical_[X.indices], damping[rows]) * self.idf_[X.indices]
+            return sp.csr_array((weights, X.indices, X.indptr), shape=X.shape)
+        return self._saturated(X / self.typical_, damping[:, None]) * self.idf_
 
-    def transform(self, X: Matrix) -> np.ndarray:
-        """Return unit rows, shape (documents, kept components)."""
-        return _unit(self._standardise(X) @ self.components_.T)
+    def _saturated(self, t: np.ndarray, damping: np.ndarray) -> np.ndarray:
+        bottom = t + damping
+        result: np.ndarray = np.divide(t * (self.k1 + 1), bottom, out=np.zeros_like(t), where=bottom > 0)
+        return result
 
 
-def _dense(X: Matrix) -> np.ndarray:
-    return np.asarray(X.toarray() if sp.issparse(X) else X, dtype=np.float64)
+class Jaccard(Similarity):
+    """Jaccard similarity of the sets of active latents: ``|A and B| / |A or B|``; 0 if both are empty.
 
+    The vectors are CSR rows of ones; unlike the other similarities this one is no inner product of them, so use
+    `similarity` and `blocks`.
+    """
 
-def _unit(X: np.ndarray) -> np.ndarray:
-    """Divide rows by their norm; a row of zeros stays zero and is similar to nothing."""
-    norms = np.linalg.norm(X, axis=1, keepdims=True)
-    unit: np.ndarray = np.divide(X, norms, out=np.zeros_like(X), where=norms > 0)
-    return unit
+    def transform(self, X: Matrix) -> sp.csr_array:
+        """Return CSR rows with a one where a latent is active (above 0), shape (documents, features)."""
+        active = sp.csr_array(self._checked(X) > 0)
+        active.eliminate_zeros()
+        return active.astype(np.float64)
 
-
-def fitted_arrays(estimator: BaseEstimator) -> dict[str, np.ndarray]:
-    """Arrays an estimator has learned, by attribute name, for a safetensors file."""
-    return {name: value for name, value in vars(estimator).items() if isinstance(value, np.ndarray)}
-
-
-def restore(estimator: BaseEstimator, arrays: dict[str, np.ndarray]) -> BaseEstimator:
-    """Give a fresh estimator what `fitted_arrays` saved."""
-    for name, value in arrays.items():
-        setattr(estimator, name, value)
-    return estimator
+    def similarity(self, A: Matrix, B: Matrix | None = None) -> np.ndarray:
+        """Similarities of transformed rows, shape (rows of A, rows of B); of all pairs of A if B is not given."""
+        B = A if B is None else B
+        shared = super().similarity(A, B)
+        either = np.asarray(A.sum(axis=1)).reshape(-1, 1) + np.asarray(B.sum(axis=1)).reshape(1, -1) - shared
+        result: np.ndarray = np.divide(shared, either, out=np.zeros_like(shared), where=either > 0)
+        return result

@@ -156,8 +156,8 @@ def test_peers_equal_a_double_loop(rng: np.random.Generator, k: int) -> None:
     for values in correlations.values():
         companies = []
         for i in range(15):
-            nearest = sorted((j for j in range(15) if j != i), key=lambda j: -similarity[i, j])[:k]
-            found = [values[i, j] for j in nearest if not np.isnan(values[i, j])]
+            there = [j for j in range(15) if j != i and not np.isnan(values[i, j])]  # measured this year
+            found = [values[i, j] for j in sorted(there, key=lambda j: -similarity[i, j])[:k]]
             companies.extend([np.mean(found)] if found else [])
         yearly.append(np.mean(companies))
     assert peers_correlation(similarity, k, correlations) == pytest.approx(np.mean(yearly), abs=1e-12)

@@ -111,8 +111,8 @@ def test_bootstrap_has_the_exact_distribution(rng: np.random.Generator) -> None:
     draws = firm_year_bootstrap(weights, dict(enumerate(values)), 20000, seed=8)
     assert np.isfinite(draws).mean() == pytest.approx(np.isfinite(exact).mean(), abs=0.005)
     exact, draws = exact[np.isfinite(exact)], draws[np.isfinite(draws)]
-    assert np.abs(draws[:, None] - np.unique(exact)).min(axis=1).max() < 1e-12
-    levels = np.linspace(-1, 1, 41)
+    assert np.abs(draws[:, None] - np.unique(exact)).min(axis=1).max() < 1e-6
+    levels = np.linspace(-1, 1, 41) + 1e-5  # between values, which are drawn in single precision
     shares = (draws[:, None] <= levels).mean(axis=0), (exact[:, None] <= levels).mean(axis=0)
     np.testing.assert_allclose(*shares, atol=0.015)
 
@@ -133,7 +133,7 @@ def test_firms_never_pair_with_themselves() -> None:
 def test_a_pair_whose_firms_are_not_both_drawn_gives_nan() -> None:
     weights = np.array([[0.0, 1.0], [0.0, 0.0]])
     draws = firm_year_bootstrap(weights, {2010: np.full((2, 2), 0.3)}, 2000, seed=11)
-    assert set(draws[np.isfinite(draws)]) == {0.3}
+    np.testing.assert_allclose(draws[np.isfinite(draws)], 0.3, atol=1e-6)
     assert np.isfinite(draws).mean() == pytest.approx(0.5, abs=0.05)
 
 

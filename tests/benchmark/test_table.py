@@ -7,7 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from companysim.benchmark import Grouping, benchmark, classification, to_frame
+from companysim.benchmark import (
+    Grouping,
+    benchmark,
+    classification,
+    firm_year_bootstrap,
+    interval,
+    to_frame,
+    top_pairs_weights,
+)
 
 pytestmark = pytest.mark.filterwarnings("error")  # numpy warns on its own behalf, not the caller's
 
@@ -77,7 +85,8 @@ def test_companies_without_a_code_are_alike_with_none() -> None:
 def test_true_groups_beat_random_ones(rows: dict[str, dict[str, Any]]) -> None:
     assert rows["sae"]["mean_correlation"] == pytest.approx(0.6, abs=0.02)
     assert rows["sae"]["pair_weighted"] == pytest.approx(0.6, abs=0.02)
-    assert rows["sae"]["peers5"] == pytest.approx((4 * 0.6 + 0.2) / 5, abs=0.02)  # four true peers, then a stranger
+    true = 4 * 0.95  # pairs measured: the others are missing, and the next nearest stands in
+    assert rows["sae"]["peers5"] == pytest.approx((true * 0.6 + (5 - true) * 0.2) / 5, abs=0.02)
     assert rows["tfidf"]["pair_weighted"] < 0.4
     assert rows["sae"]["matched"]["sic"] > rows["tfidf"]["matched"]["sic"] + 0.1
 
@@ -127,7 +136,10 @@ def test_the_same_seed_gives_the_same_table(rng: np.random.Generator) -> None:
 def test_permuting_companies_changes_no_figure(rng: np.random.Generator) -> None:
     groupings, correlations, order = world(rng), planted(rng), rng.permutation(N)
     square = np.ix_(order, order)
-    moved = [Grouping(g.name, g.labels[order], g.similarity[square]) for g in groupings]
+    moved = [
+        Grouping(g.name, g.labels[order], g.similarity[square], {level: own[order] for level, own in g.levels.items()})
+        for g in groupings
+    ]
     before = rows_of(groupings, correlations, 5)
     after = rows_of(moved, {year: values[square] for year, values in correlations.items()}, 5)
     for name, row in before.items():
@@ -221,3 +233,17 @@ def test_peers_of_a_classification_count_only_companies_with_a_code(rng: np.rand
     codes = ["6021"] * (N // 2) + [""] * (N - N // 2)
     assert rows_of([classification("sic", codes)], correlations, 10)["sic"]["peers5"] == pytest.approx(0.6)
     assert np.isnan(rows_of([classification("sic", [""] * N)], correlations, 10)["sic"]["peers5"])
+
+
+def test_matched_intervals_resample_the_companies_with_a_code(rng: np.random.Generator) -> None:
+    groupings, correlations = world(rng), planted(rng)
+    known = np.flatnonzero(groupings[1].labels >= 0)
+    square = np.ix_(known, known)
+    pairs = sum(size * (size - 1) // 2 for size in np.bincount(groupings[1].labels[known]))
+    complete = {year: np.where(np.isnan(values), 0.3, values) for year, values in correlations.items()}
+    for values in complete.values():
+        np.fill_diagonal(values, np.nan)
+    weights = top_pairs_weights(groupings[0].similarity[square], pairs)
+    draws = firm_year_bootstrap(weights, {year: values[square] for year, values in complete.items()}, 200, seed=1)
+    expected = interval(draws)
+    assert rows_of(groupings, complete)["sae"]["matched_ci95"]["sic"] == pytest.approx(list(expected), abs=1e-6)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from math import comb
 from random import Random
 
@@ -13,10 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
-from sklearn.base import clone
 
-from companysim.clustering import SpanningTree, ThresholdMST, spanning_tree
-from companysim.errors import ConfigError
+from companysim.clustering import spanning_tree
+from companysim.errors import DataError
 
 
 @st.composite
@@ -29,6 +27,12 @@ def distances(draw: st.DrawFn, tied: bool) -> np.ndarray:
 
 
 either_kind = st.booleans().flatmap(distances)
+
+
+def edges_of_networkx(distance: np.ndarray) -> list[tuple[int, int, float]]:
+    """Kruskal's tree; networkx sorts stably, so ties fall in the order of the nodes."""
+    tree = nx.minimum_spanning_tree(nx.from_numpy_array(distance), algorithm="kruskal")
+    return sorted(((min(i, j), max(i, j), w) for i, j, w in tree.edges(data="weight")), key=lambda e: (e[2], e[:2]))
 
 
 def together(labels: np.ndarray) -> np.ndarray:
@@ -57,6 +61,14 @@ def test_weights_equal_those_of_networkx(distance: np.ndarray) -> None:
     tree = spanning_tree(distance)
     peer = nx.minimum_spanning_tree(nx.from_numpy_array(distance))
     assert tree.weight.tolist() == sorted(weight for _, _, weight in peer.edges(data="weight"))
+
+
+@settings(max_examples=60, deadline=None)
+@given(either_kind)
+def test_edges_are_those_kruskal_finds_even_among_ties(distance: np.ndarray) -> None:
+    tree = spanning_tree(distance)
+    found = zip(tree.left.tolist(), tree.right.tolist(), tree.weight.tolist(), strict=True)
+    assert list(found) == edges_of_networkx(distance)
 
 
 @settings(max_examples=30, deadline=None)
@@ -124,6 +136,50 @@ def test_theta_for_share_is_the_lowest_of_the_closest_reachable(distance: np.nda
     assert tree.theta_for_share(share) == expected
 
 
+@settings(max_examples=30, deadline=None)
+@given(either_kind)
+def test_merges_are_components_in_runs(distance: np.ndarray) -> None:
+    tree = spanning_tree(distance)
+    merges, graph = tree.merges(), nx.empty_graph(tree.n)
+    assert sorted(merges.order.tolist()) == list(range(tree.n))
+    for step, (edge, pair) in enumerate(zip(zip(tree.left, tree.right, strict=True), merges.children, strict=True)):
+        parts = [nx.node_connected_component(graph, int(end)) for end in edge]
+        runs = [set(merges.order[merges.start[c] : merges.start[c] + merges.size[c]].tolist()) for c in pair]
+        assert runs == parts
+        graph.add_edge(*edge)
+        whole = tree.n + step
+        span = slice(merges.start[whole], merges.start[whole] + merges.size[whole])
+        halves = [merges.order[merges.start[c] :][: merges.size[c]] for c in pair]
+        assert merges.order[span].tolist() == np.concatenate(halves).tolist()
+
+
+def test_one_company_is_a_tree_without_edges() -> None:
+    tree = spanning_tree(np.zeros((1, 1)))
+    assert tree.labels(1.0).tolist() == [0]
+    assert tree.grouped_pairs().tolist() == [0]
+    with pytest.raises(DataError, match="no pair to group"):
+        tree.theta_for_share(0.1)
+
+
+@pytest.mark.parametrize(
+    ("distance", "message"),
+    [
+        (np.zeros((0, 0)), "one or more companies"),
+        (np.zeros((2, 3)), "square"),
+        (np.array([[0, np.nan], [np.nan, 0]]), "NaN"),
+        (np.array([[0, np.inf], [np.inf, 0]]), "infinite distances cut the companies apart"),
+    ],
+)
+def test_impossible_distances_are_refused(distance: np.ndarray, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        spanning_tree(distance)
+
+
+def test_the_diagonal_is_not_read() -> None:
+    distance = np.array([[np.nan, 1.0, 2.0], [1.0, np.nan, 3.0], [2.0, 3.0, np.nan]])
+    assert spanning_tree(distance).weight.tolist() == [1.0, 2.0]
+
+
 def test_tied_edges_merge_together_even_if_half_of_them_would_come_closer() -> None:
     distance = np.full((6, 6), 2.0)  # reachable: 1 pair, or all 15 at once
     distance[0, 1] = distance[1, 0] = 1.0
@@ -152,46 +208,3 @@ def test_the_tree_does_not_change_its_input(rng: np.random.Generator) -> None:
     before = distance.copy()
     spanning_tree(distance)
     np.testing.assert_array_equal(distance, before)
-
-
-def unit_rows(rng: np.random.Generator, n: int = 40) -> np.ndarray:
-    rows = rng.normal(size=(n, 5))
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-
-
-def test_estimator_clusters_by_cosine_distance(rng: np.random.Generator) -> None:
-    rows = unit_rows(rng)
-    peer = fcluster(linkage(rows, "single", metric="cosine"), 0.1, criterion="distance")
-    found = ThresholdMST(theta=0.1).fit(rows)
-    assert 3 < len(set(found.labels_)) < 38
-    np.testing.assert_array_equal(together(found.labels_), together(peer))
-    assert found.theta_ == 0.1
-    assert isinstance(found.tree_, SpanningTree)
-
-
-def test_estimator_cuts_where_the_share_of_grouped_pairs_is_closest(rng: np.random.Generator) -> None:
-    found = ThresholdMST(share_of_pairs=0.2).fit(unit_rows(rng))
-    shares = found.tree_.grouped_pairs() / comb(40, 2)
-    got = sum(comb(size, 2) for size in Counter(found.labels_.tolist()).values()) / comb(40, 2)
-    assert abs(got - 0.2) == np.abs(shares - 0.2).min()
-
-
-def test_theta_zero_is_a_threshold_and_joins_equal_rows() -> None:
-    rows = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
-    assert ThresholdMST(theta=0.0).fit(rows).labels_.tolist() == [0, 1, 0]
-    assert ThresholdMST(theta=0.0).fit(np.eye(3)).labels_.tolist() == [0, 1, 2]
-
-
-@pytest.mark.parametrize("parameters", [{}, {"theta": 0.1, "share_of_pairs": 0.1}])
-def test_estimator_needs_exactly_one_of_theta_and_share(parameters: dict[str, float]) -> None:
-    with pytest.raises(ConfigError, match="exactly one of theta and share_of_pairs"):
-        ThresholdMST(**parameters).fit(np.eye(3))
-
-
-def test_estimator_follows_scikit_learn(rng: np.random.Generator) -> None:
-    rows = unit_rows(rng)
-    fitted = ThresholdMST(share_of_pairs=0.1).fit(rows)
-    fresh = clone(fitted)
-    assert fresh.get_params() == {"theta": None, "share_of_pairs": 0.1}
-    assert not hasattr(fresh, "labels_")
-    np.testing.assert_array_equal(fresh.fit_predict(rows), fitted.labels_)

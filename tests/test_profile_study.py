@@ -1,0 +1,206 @@
+"""The study of the shared profiles: nothing is chosen on years after 2013, and its pieces do what they say."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "pipelines"))
+
+import profile_study as study
+from profile_vectors import Tokens, token_idf
+from profile_yardsticks import Profiles, load_profiles, tfidf_similarity, yardsticks
+
+from companysim.benchmark import classification
+from companysim.similarity import Cosine
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+N = 40
+
+
+def profiles(seed: int = 0, later: int = 0) -> Profiles:
+    """Companies of four industries whose returns move together; `later` seeds the returns after 2013."""
+    industry = np.arange(N) % 4
+    codes = [f"{10 + code}{company % 3}0" for company, code in enumerate(industry)]
+    correlations = {}
+    for year in range(2003, 2021):
+        rng = np.random.default_rng([seed if year <= study.LAST_CHOICE else later, year])
+        returns = rng.normal(size=(4, 12))[industry] + rng.normal(size=(N, 12))
+        correlations[year] = np.corrcoef(returns)
+        correlations[year][0, :] = correlations[year][:, 0] = np.nan  # a firm not yet listed
+    table = pd.DataFrame({"cik": np.arange(N), "sic": codes, "text": [f"text {i}" for i in range(N)]})
+    gics = classification("gics", [f"{code}0000" for code in codes])
+    return Profiles(table, correlations, classification("sic", codes), gics)
+
+
+def tokens(seed: int = 1) -> Tokens:
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(5, 12, N)
+    document = np.repeat(np.arange(N), lengths)
+    latent = np.sort(rng.permuted(np.tile(np.arange(20), (len(document), 1)), axis=1)[:, :3], axis=1)
+    latent[:, 0] = 20 + document % 4  # the industry
+    residual = rng.normal(size=(30, N, 6)).astype(np.float32)
+    value = rng.uniform(0.5, 3, latent.size).astype(np.float32)
+    ids = rng.integers(0, 30, len(document))
+    return Tokens(document, ids, np.repeat(np.arange(len(ids)), 3), latent.ravel(), value, residual, residual + 1, 24)
+
+
+def others() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(2)
+    return {name: np.corrcoef(rng.normal(size=(N, 9))) for name in ("MiniLM", "TF-IDF")}
+
+
+@pytest.fixture(scope="module")
+def judge() -> study.Judge:
+    return study.choose(profiles(), tokens(), others())
+
+
+def test_choices_never_see_years_after_the_cut_off(judge: study.Judge) -> None:
+    changed = study.choose(profiles(later=99), tokens(), others())
+    assert changed.rows == judge.rows or pd.DataFrame(changed.rows).equals(pd.DataFrame(judge.rows))
+    assert {f: t.name for f, t in changed.best.items()} == {f: t.name for f, t in judge.best.items()}
+    assert max(judge.profiles.correlations) == study.LAST_CHOICE
+
+
+def test_other_past_returns_change_the_figures(judge: study.Judge) -> None:
+    changed = study.choose(profiles(seed=5), tokens(), others())
+    assert not pd.DataFrame(changed.rows).equals(pd.DataFrame(judge.rows))
+
+
+def test_supervised_trials_are_fitted_before_they_are_judged() -> None:
+    seen: list[set[int]] = []
+
+    def build(past: study.Correlations) -> np.ndarray:
+        seen.append(set(past))
+        return others()["TF-IDF"]
+
+    judge = study.Judge(profiles())
+    judge.try_all([study.Trial("a", "fits", build, True), study.Trial("a", "does not", build)])
+    assert seen == [set(range(2003, 2009)), set()]
+    fitted, free = judge.rows
+    late = [judge._yearly(others()["TF-IDF"]).loc[2009:].mean()]
+    assert fitted["score"] == pytest.approx(late[0].mean())
+    assert np.isnan(fitted["top 2003-13"])
+    assert free["score"] == pytest.approx((free["top 2003-13"] + free["peers 2003-13"]) / 2)
+
+
+def test_the_best_of_a_family_has_its_highest_score(judge: study.Judge) -> None:
+    rows = pd.DataFrame(judge.rows)
+    for family, trial in judge.best.items():
+        own = rows[rows["family"] == family]
+        assert own.loc[own["score"].idxmax(), "trial"] == trial.name
+    assert rows.duplicated(["family", "trial"]).sum() == 0
+
+
+def test_figures_are_remembered_by_similarity_and_returns(tmp_path: Path) -> None:
+    store = tmp_path / "figures.json"
+    trial = study.Trial("a", "fixed", lambda _: others()["TF-IDF"])
+    first, again = study.Judge(profiles(), store), None
+    first.try_all([trial])
+    again = study.Judge(profiles(), store)
+    assert len(again.known) == 1
+    again.try_all([trial])
+    assert again.rows == first.rows
+    assert len(again.known) == 1
+    other = study.Judge(profiles(seed=3), store)
+    other.try_all([trial])
+    assert len(other.known) == 2
+    assert other.rows != first.rows
+
+
+def test_pools_by_hand() -> None:
+    two = Tokens(
+        document=np.array([0, 0, 1]),
+        ids=np.array([7, 8, 7]),
+        token=np.array([0, 1, 1, 2]),
+        latent=np.array([1, 1, 2, 0]),
+        value=np.array([2.0, 4.0, 1.0, 3.0], dtype=np.float32),
+        mean=np.zeros((1, 2, 1), dtype=np.float32),
+        idf_mean=np.zeros((1, 2, 1), dtype=np.float32),
+        n_latents=3,
+    )
+    two_log = np.log(2.0)
+    expected = {
+        "sum": [[0, 6, 1], [3, 0, 0]],
+        "mean": [[0, 3, 0.5], [3, 0, 0]],
+        "max": [[0, 4, 1], [3, 0, 0]],
+        "count": [[0, 2, 1], [1, 0, 0]],
+        "log_sum": [[0, np.log(3) + np.log(5), np.log(2)], [np.log(4), 0, 0]],
+        "idf_sum": [[0, 4 * two_log, two_log], [0, 0, 0]],  # token 7 is in both, token 8 in one of two
+        "log_length": [[0, 3 * np.log(3), 0.5 * np.log(3)], [3 * two_log, 0, 0]],
+    }
+    for pool, rows in expected.items():
+        np.testing.assert_allclose(two.pooled(pool).toarray(), rows, err_msg=pool)
+    np.testing.assert_allclose(token_idf([np.array([7, 8, 8]), np.array([7])], np.array([7, 8])), [0, two_log])
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_expansion_is_the_cosine_of_averaged_vectors(k: int) -> None:
+    unit = Cosine().fit_transform(np.random.default_rng(0).normal(size=(12, 5)))
+    moved = unit.copy()
+    for i in range(12):
+        near = sorted((j for j in range(12) if j != i), key=lambda j: -unit[i] @ unit[j])[:k]
+        moved[i] += sum(max(unit[i] @ unit[j], 0) * unit[j] for j in near)
+    wanted = Cosine().fit_transform(moved)
+    np.testing.assert_allclose(study.expanded(unit @ unit.T, k), wanted @ wanted.T, atol=1e-12)
+
+
+def test_learned_predicts_firms_whose_returns_it_has_not_seen() -> None:
+    rng = np.random.default_rng(4)
+    vectors = Cosine().fit_transform(rng.normal(size=(150, 6)))
+    truth = 0.2 + 0.5 * np.outer(vectors[:, 0], vectors[:, 0])  # only the first coordinate matters
+    noise = rng.normal(scale=0.05, size=truth.shape)
+    past = {year: truth + (noise + noise.T) / 2 for year in (2003, 2004)}
+    found = study.learned(vectors @ vectors.T, past, 0.01)
+    above = np.triu_indices(150, 1)
+    assert np.corrcoef(found[above], truth[above])[0, 1] > 0.98
+    assert np.corrcoef((vectors @ vectors.T)[above], truth[above])[0, 1] < 0.7
+    swapped = {year: values.copy() for year, values in past.items()}
+    for values in swapped.values():  # a firm's own past has no say in its own predictions
+        values[0, 1:] = values[1:, 0] = rng.uniform(-1, 1, 149)
+    np.testing.assert_allclose(study.learned(vectors @ vectors.T, swapped, 0.01)[0], found[0], atol=0.02)
+
+
+def test_level_is_what_a_firm_shares_with_everybody() -> None:
+    beta = np.array([0.1, 0.3, 0.2, 0.4])
+    additive = np.add.outer(beta, beta)
+    additive[3, :] = additive[:, 3] = np.nan
+    np.fill_diagonal(additive, 1.0)
+    off = ~np.eye(4, dtype=bool)
+    rest = study.without_level(additive)
+    wanted = study.without_level(additive + 0.7)
+    np.testing.assert_allclose(rest[off & np.isfinite(additive)], wanted[off & np.isfinite(additive)], atol=1e-12)
+
+
+def test_combination_weighs_parts_alike() -> None:
+    a, b = others().values()
+    above = np.triu_indices(N, 1)
+    np.testing.assert_allclose(study.combined(a, 100 * b)[above], study.combined(a, b)[above])
+    assert study.combined(a, a)[above].std() == pytest.approx(1)
+
+
+def test_final_look_scores_only_later_years(judge: study.Judge) -> None:
+    given = profiles()
+    rows = {"SIC hierarchy": given.sic.similarity, **others()}
+    table = study.final_look(rows, given, draws=20)
+    past_gone = replace(given, correlations={y: v for y, v in given.correlations.items() if y > study.LAST_CHOICE})
+    pd.testing.assert_frame_equal(table, study.final_look(rows, past_gone, draws=20))
+    expected = study.yearly_yardsticks(rows["MiniLM"], past_gone).mean()
+    assert table.loc["MiniLM", "top"] == pytest.approx(expected["top"])
+    assert table.loc["MiniLM", "peers"] == pytest.approx(expected["peers"])
+    assert table.loc["MiniLM", "top_more"] == pytest.approx(table.loc["MiniLM", "top"] - table.loc["TF-IDF", "top"])
+
+
+def test_published_yardsticks_of_the_shared_profiles() -> None:
+    if not SHARED.is_dir():
+        pytest.skip("needs the project's shared data, ../shared/data")
+    given = load_profiles(SHARED)
+    assert len(given.companies) == 1105
+    found = yardsticks(tfidf_similarity(given), given)
+    wanted = {"top 2003-13": 0.289, "top 2014-20": 0.467, "peers 2003-13": 0.295, "peers 2014-20": 0.352}
+    assert found == pytest.approx(wanted, abs=0.0025)
