@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
-from profile_vectors import Tokens, read
+from profile_vectors import WEIGHTINGS, Tokens, read
 from profile_yardsticks import Profiles, load_profiles, minilm_similarity, tfidf_similarity, yearly_yardsticks
 
 from companysim.benchmark import Grouping, adjusted, compare
@@ -234,48 +234,59 @@ def sae_trials(tokens: Tokens) -> Iterator[Trial]:
     scaled = [name for name in some if name != "cosine" and "length control" not in name]  # of rows only rescaled
     for pools, chosen in (
         (("sum", "count", "log_sum"), everything),
-        (("max", "idf_sum"), some),
+        (("max",), some),
         (("mean", "log_length"), scaled),
     ):
         for pool in pools:
             for name in chosen:
                 yield trial(pool, name)
-    for pool in ("sum", "count", "log_sum", "idf_sum"):
-        yield Trial("SAE", f"{pool}, square root, cosine", _rooted(tokens, pool))
     yield Trial("SAE", "presence, Jaccard", lambda _: of(Jaccard(), tokens.pooled("sum")))
+    for weighting in WEIGHTINGS:
+        for pool in ("sum", "count", "log_sum"):
+            yield Trial("SAE", f"{pool}, {weighting} tokens, root, cosine", _rooted(tokens, pool, weighting))
+    for weighting in WEIGHTINGS[1:]:
+        yield Trial(
+            "SAE",
+            f"sum, {weighting} tokens, cosine",
+            lambda _, weighting=weighting: of(Cosine(), tokens.pooled("sum", weighting)),
+        )
+        for power in (0.35, 0.7):
+            yield Trial(
+                "SAE", f"sum, {weighting} tokens, power {power}, cosine", _rooted(tokens, "sum", weighting, power)
+            )
 
 
-def _rooted(tokens: Tokens, pool: str) -> Build:
-    return lambda _: of(Cosine(), np.sqrt(tokens.pooled(pool)))
+def _rooted(tokens: Tokens, pool: str, weighting: str, power: float = 0.5) -> Build:
+    """Cosine of pooled latents to a power: the root is the Hellinger kernel, up to the length of a row."""
+    return lambda _: of(Cosine(), tokens.pooled(pool, weighting).power(power))
 
 
 def residual_trials(tokens: Tokens) -> Iterator[Trial]:
     """Blocks times means times weightings of the residual stream, without any SAE."""
-    estimators: dict[str, Callable[[], Similarity]] = {
-        "standardised": StandardisedCosine,
-        "PCA 90 %": PcaCosine,
-        "length control, standardised": lambda: StandardisedCosine(length_control=True),
-    }
     for block in (4, 8, 12, 16, 18, 20, 22, 23, 24, 25, 26, 27, 28, 29):
-        for kind, means in (("mean", tokens.mean), ("idf mean", tokens.idf_mean)):
-            for name, make in estimators.items():
-                if name == "standardised" or block in (20, 24, 26, 28):
-                    yield Trial(
-                        "residual mean",
-                        f"block {block}, {kind}, {name}",
-                        lambda _, make=make, x=means[block]: of(make(), x.astype(float)),
-                    )
+        for weighting, means in zip(WEIGHTINGS, tokens.means, strict=True):
+            x, name = means[block].astype(float), f"block {block}, mean over {weighting} tokens"
+            yield Trial("residual mean", f"{name}, standardised", lambda _, x=x: of(StandardisedCosine(), x))
+            if block in (20, 24, 26, 28):
+                yield Trial("residual mean", f"{name}, PCA 90 %", lambda _, x=x: of(PcaCosine(), x))
+                yield Trial("residual mean", f"{name}, standardised, root", lambda _, x=x: _signed_root(x))
+
+
+def _signed_root(x: np.ndarray) -> np.ndarray:
+    """Take the root of standardised features, of either sign: what the root is to latents."""
+    z = StandardisedCosine().fit_transform(x)
+    return of(Cosine(), np.sign(z) * np.sqrt(np.abs(z)))
 
 
 def expansions(family: str, start: Trial) -> Iterator[Trial]:
     """Query expansion of a family's best."""
-    for k in (1, 2, 5, 10):
+    for k in (2, 5):
         yield Trial(family, f"{start.name}; expanded by {k}", lambda _, k=k: expanded(start.build({}), k))
 
 
 def learned_trials(family: str, start: Trial) -> Iterator[Trial]:
     """`learned` on a family's best, alone and averaged with it."""
-    for ridge in (0.3, 1.0, 3.0, 10.0):
+    for ridge in (0.1, 0.3, 1.0, 3.0):
         fit = cache_last(lambda past, ridge=ridge: learned(start.build({}), past, ridge))
         yield Trial(f"{family}, supervised", f"{start.name}; learned, ridge {ridge}", fit, True)
         yield Trial(
@@ -331,12 +342,16 @@ def choose(profiles: Profiles, tokens: Tokens, others: Mapping[str, np.ndarray],
     judge.try_all(list(sae_trials(tokens)))
     judge.try_all(list(residual_trials(tokens)))
     judge.try_all([Trial(name, name, build) for name, build in constant.items()])
-    plain = {family: judge.best[family] for family in ("SAE", "residual mean", "TF-IDF")}
+    found = {family: judge.best[family] for family in ("SAE", "residual mean", "TF-IDF")}
+    plain = {family: replace(trial, build=cache_last(trial.build)) for family, trial in found.items()}
     for family, start in plain.items():
         judge.try_all(list(expansions(f"{family}, expanded", start)))
     for family, start in plain.items():
         judge.try_all(list(learned_trials(family, start)))
-    pooled = tokens.pooled("sum")
+    gics, sic = profiles.gics.similarity / 4, profiles.sic.similarity / 3  # codes can learn which groups move, too
+    for name, similarity in (("GICS", gics), ("SIC + GICS", (sic + gics) / 2)):
+        judge.try_all(list(learned_trials("codes", Trial("codes", name, _fixed(similarity)))))
+    rooted = tokens.pooled("sum", "shared idf squared").power(0.5)
     judge.try_all(
         [
             Trial(
@@ -345,7 +360,7 @@ def choose(profiles: Profiles, tokens: Tokens, others: Mapping[str, np.ndarray],
                 lambda past, x=x, latents=latents, alpha=alpha: weighted_latents(x, latents, alpha, past),
                 True,
             )
-            for name, x in (("sum", pooled), ("log of sum", pooled.log1p()))
+            for name, x in (("sum", tokens.pooled("sum")), ("sum, shared idf squared tokens, root", rooted))
             for latents in (500, 1000, 2500)
             for alpha in (0.5, 1.0)
         ]
@@ -357,7 +372,7 @@ def choose(profiles: Profiles, tokens: Tokens, others: Mapping[str, np.ndarray],
     mixed = [[sae, words], [sae, residual], [sae, words, words], [sae, residual, words], [sae, words, mini]]
     mixed += [[sae, residual, words, mini]]
     codes = [[sae, "SIC"], [sae, "GICS"], [sae, "SIC", "GICS"], [sae, words, "GICS"], [sae, words, "SIC", "GICS"]]
-    bare = [[name, *found[1:]] for name in (residual, words) for found in codes[:3]]
+    bare = [[name, *other[1:]] for name in (residual, words) for other in codes[:3]]
     bare += [[residual, words, "GICS"], [residual, words, "SIC", "GICS"]]
     judge.try_all(list(combinations("SAE and others", parts, mixed)))
     judge.try_all(list(combinations("others without SAE", parts, rest)))
@@ -385,7 +400,7 @@ def final_similarities(
     found = {
         "SIC hierarchy": profiles.sic.similarity,
         "GICS hierarchy": profiles.gics.similarity,
-        "residual mean, block 26, standardised": of(StandardisedCosine(), tokens.mean[26].astype(float)),
+        "residual mean, block 26, standardised": of(StandardisedCosine(), tokens.means[0, 26].astype(float)),
         "SAE, sum, cosine (default so far)": of(Cosine(), tokens.pooled("sum")),
         "SAE, sum, PCA 90 % (published recipe)": of(PcaCosine(), tokens.pooled("sum")),
     }

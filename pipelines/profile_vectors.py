@@ -1,11 +1,11 @@
 """The company profiles through the language model once: a mean at every depth, and the sample SAE's latents by token.
 
-Usage: ``python pipelines/profile_vectors.py --data ../shared/data --cache DIR`` (about five minutes on two cores with
+Usage: ``python pipelines/profile_vectors.py --data ../shared/data --cache DIR`` (seven minutes of one core with
 bfloat16 instructions, thrice that without; a stopped run goes on where it was). `pipelines/profile_study.py` calls it.
 
-Latents are kept token by token, so that any pooling can be tried without a second pass, and so are the token ids; of
-the residual stream after each block two means over a profile's tokens are kept, since no study needs 30 x 400,000 rows
-of it: the plain one, and one in which a token counts ``log(N / n)``, n of the N profiles having it.
+Latents are kept token by token, so that any pooling can be tried without a second pass, and so are the token ids. Of
+the residual stream after each block only means over a profile's tokens are kept, one for each way of `WEIGHTINGS` to
+weigh a token, since 30 x 300,000 rows of it are many.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 SAE_BLOCK = 26
 PART = 128  # profiles saved at once
+SHARED = 5  # profiles a shared token is in, at least: rarer ones are mostly the company's own name
+WEIGHTINGS = ("plain", "idf", "shared idf", "shared idf squared")
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,8 @@ class Tokens:
     token, latent : ndarray of int64, shape (active,)
         Token and latent of every activation above 0, in order.
     value : ndarray of float32, shape (active,)
-    mean, idf_mean : ndarray of float32, shape (blocks, profiles, width)
-        Residual stream after each block; see the top of this file.
+    means : ndarray of float32, shape (weightings, blocks, profiles, width)
+        Weighted mean of the residual stream after each block.
     n_latents : int
     """
 
@@ -49,52 +51,48 @@ class Tokens:
     token: np.ndarray
     latent: np.ndarray
     value: np.ndarray
-    mean: np.ndarray
-    idf_mean: np.ndarray
+    means: np.ndarray
     n_latents: int
 
-    @property
-    def idf(self) -> np.ndarray:
-        """``log(N / n)`` of each token, n of the N profiles having it, shape (tokens,)."""
-        return token_idf([self.ids[self.document == row] for row in range(self.mean.shape[1])], self.ids)
-
-    def pooled(self, pool: str, idf: np.ndarray | None = None) -> sp.csr_array:
+    def pooled(self, pool: str, weighting: str = "plain") -> sp.csr_array:
         """Latents of each profile, shape (profiles, latents).
 
         With activations a_t of a latent on the n tokens: ``sum`` of a_t, ``mean`` (sum / n), ``max``, ``count`` of
-        a_t > 0, ``log_length`` (mean times log(1 + n)), ``log_sum`` of log(1 + a_t), which lets no single token
-        dominate, and ``idf_sum`` of a_t times the token's `idf`.
+        a_t > 0, ``log_length`` (mean times log(1 + n)) and ``log_sum`` of log(1 + a_t), which lets no single token
+        dominate. In ``sum``, ``count`` and ``log_sum`` each token counts by its weight.
         """
-        n = self.mean.shape[1]
+        n = self.means.shape[2]
         rows = self.document[self.token]
         if pool == "max":
             order = np.lexsort((self.value, self.latent, rows))
             key = rows[order] * self.n_latents + self.latent[order]
-            last = np.append(key[1:] != key[:-1], True)
-            kept = order[last]
+            kept = order[np.append(key[1:] != key[:-1], True)]
             return sp.csr_array((self.value[kept].astype(float), (rows[kept], self.latent[kept])), (n, self.n_latents))
         values = self.value.astype(float)
-        if pool == "count":
-            values = np.ones(len(values))
-        elif pool == "log_sum":
-            values = np.log1p(values)
-        elif pool == "idf_sum":
-            values = values * (self.idf if idf is None else idf)[self.token]
+        if pool in ("count", "log_sum"):
+            values = np.ones(len(values)) if pool == "count" else np.log1p(values)
+        if weighting != "plain":
+            documents = [self.ids[self.document == row] for row in range(n)]
+            own = token_weights(documents, int(self.ids.max()) + 1)[WEIGHTINGS.index(weighting), self.ids]
+            values = values * own[self.token]
         matrix = sp.csr_array(sp.coo_array((values, (rows, self.latent)), (n, self.n_latents)))
         matrix.sum_duplicates()
         if pool in ("mean", "log_length"):
             length = np.bincount(self.document, minlength=n)
-            scale = (1.0 if pool == "mean" else np.log1p(length)) / length
-            matrix = sp.csr_array(sp.diags_array(scale) @ matrix)
+            matrix = sp.csr_array(sp.diags_array((1.0 if pool == "mean" else np.log1p(length)) / length) @ matrix)
         return matrix
 
 
-def token_idf(documents: Sequence[np.ndarray], ids: np.ndarray) -> np.ndarray:
-    """``log(N / n)`` of each of `ids`, n of the N `documents` holding it."""
-    seen = np.concatenate([np.unique(document) for document in documents])
-    number = np.bincount(seen, minlength=int(ids.max()) + 1)
-    weight: np.ndarray = np.log(len(documents) / np.maximum(number, 1))[ids]
-    return weight
+def token_weights(documents: Sequence[np.ndarray], vocabulary: int) -> np.ndarray:
+    """Weight of each token in the order of `WEIGHTINGS`, shape (weightings, vocabulary).
+
+    1; ``idf = log(N / n)`` where n of the N documents hold the token; the same, but 0 for tokens of fewer than five
+    documents (names, mostly); and the square of that. Tokens in no document have weight 0, but for the first.
+    """
+    number = np.bincount(np.concatenate([np.unique(document) for document in documents]), minlength=vocabulary)
+    idf = np.where(number > 0, np.log(len(documents) / np.maximum(number, 1)), 0.0)
+    shared = np.where(number >= SHARED, idf, 0.0)
+    return np.stack([np.ones(vocabulary), idf, shared, shared**2])
 
 
 def read(texts: Sequence[str], cache: Path, dtype: str = "bfloat16", sae: Path = Path("data/sae")) -> Tokens:
@@ -117,7 +115,7 @@ def read(texts: Sequence[str], cache: Path, dtype: str = "bfloat16", sae: Path =
         _encode(texts, files, dtype, sae)
     parts = [load_file(file) for file in files]
     tokens = np.cumsum([0, *(len(part["ids"]) for part in parts)])
-    documents = np.cumsum([0, *(part["mean"].shape[1] for part in parts)])
+    documents = np.cumsum([0, *(part["means"].shape[2] for part in parts)])
     joined = {name: np.concatenate([part[name] for part in parts]) for name in ("ids", "latent", "value")}
     return Tokens(
         document=np.concatenate([part["document"] + at for part, at in zip(parts, documents, strict=False)]),
@@ -125,8 +123,7 @@ def read(texts: Sequence[str], cache: Path, dtype: str = "bfloat16", sae: Path =
         token=np.concatenate([part["token"] + at for part, at in zip(parts, tokens, strict=False)]),
         latent=joined["latent"].astype(np.int64),
         value=joined["value"],
-        mean=np.concatenate([part["mean"] for part in parts], axis=1),
-        idf_mean=np.concatenate([part["idf_mean"] for part in parts], axis=1),
+        means=np.concatenate([part["means"] for part in parts], axis=2),
         n_latents=int(parts[0]["n_latents"][0]),
     )
 
@@ -141,8 +138,7 @@ def _encode(texts: Sequence[str], files: Sequence[Path], dtype: str, sae_path: P
     stream = ResidualStream(resolve("smollm2-135m", print), "layers.29", window=512, batch_tokens=8192, dtype=dtype)
     sae = load_sae(sae_path)
     ids = [found for found, _ in stream.tokenise([clean(text) for text in texts])]
-    size = len(stream.tokenizer)
-    weight = token_idf(ids, np.arange(size))
+    weight = token_weights(ids, len(stream.tokenizer))
     for number, file in enumerate(files):
         if not file.is_file():
             part = encode_part(stream, sae, ids[number * PART : (number + 1) * PART], weight)
@@ -159,8 +155,8 @@ def encode_part(
     import torch
 
     blocks: Any = stream.network.get_submodule("layers")
-    sums = np.zeros((2, len(blocks), len(ids), stream.width))
-    totals = np.zeros((2, len(blocks), len(ids), 1))
+    sums = np.zeros((len(weight), len(blocks), len(ids), stream.width))
+    totals = np.zeros((len(weight), len(blocks), len(ids), 1))
     weights = torch.from_numpy(weight)
     rows: list[dict[str, np.ndarray]] = []
     found: list[dict[str, np.ndarray]] = []
@@ -172,9 +168,8 @@ def encode_part(
             kept = stream.kept(hidden, padded)  # massive activations are those of the block itself
             document = owner[kept.nonzero()[:, 0]].numpy()
             x = hidden[kept].float()
-            own = weights[padded.ids[kept]].numpy()
-            for place, factor in enumerate((np.ones(len(own)), own)):
-                share = sp.csr_array((factor, (document, np.arange(len(own)))), (len(ids), len(own)))
+            for place, own in enumerate(weights[:, padded.ids[kept]].numpy()):
+                share = sp.csr_array((own, (document, np.arange(len(own)))), (len(ids), len(own)))
                 sums[place, block] += share @ x.numpy().astype(float)
                 totals[place, block] += np.asarray(share.sum(axis=1)).reshape(-1, 1)
             if block == SAE_BLOCK:
@@ -189,15 +184,13 @@ def encode_part(
     place = np.argsort(order)
     codes["token"] = place[codes["token"]]
     by_token = np.lexsort((codes["latent"], codes["token"]))
-    means = (sums / np.maximum(totals, 1e-12)).astype(np.float32)
     return {
         "document": table["document"][order],
         "ids": table["ids"][order].astype(np.int32),
         "token": codes["token"][by_token],
         "latent": codes["latent"][by_token].astype(np.int32),
         "value": codes["value"][by_token].astype(np.float32),
-        "mean": means[0],
-        "idf_mean": means[1],
+        "means": (sums / np.maximum(totals, 1e-12)).astype(np.float32),
         "n_latents": np.array([sae.n_latents]),
     }
 

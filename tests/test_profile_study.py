@@ -13,7 +13,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "pipelines"))
 
 import profile_study as study
-from profile_vectors import Tokens, token_idf
+from profile_vectors import Tokens, token_weights
 from profile_yardsticks import Profiles, load_profiles, tfidf_similarity, yardsticks
 
 from companysim.benchmark import classification
@@ -44,10 +44,10 @@ def tokens(seed: int = 1) -> Tokens:
     document = np.repeat(np.arange(N), lengths)
     latent = np.sort(rng.permuted(np.tile(np.arange(20), (len(document), 1)), axis=1)[:, :3], axis=1)
     latent[:, 0] = 20 + document % 4  # the industry
-    residual = rng.normal(size=(30, N, 6)).astype(np.float32)
+    residual = rng.normal(size=(4, 30, N, 6)).astype(np.float32)
     value = rng.uniform(0.5, 3, latent.size).astype(np.float32)
     ids = rng.integers(0, 30, len(document))
-    return Tokens(document, ids, np.repeat(np.arange(len(ids)), 3), latent.ravel(), value, residual, residual + 1, 24)
+    return Tokens(document, ids, np.repeat(np.arange(len(ids)), 3), latent.ravel(), value, residual, 24)
 
 
 def others() -> dict[str, np.ndarray]:
@@ -120,8 +120,7 @@ def test_pools_by_hand() -> None:
         token=np.array([0, 1, 1, 2]),
         latent=np.array([1, 1, 2, 0]),
         value=np.array([2.0, 4.0, 1.0, 3.0], dtype=np.float32),
-        mean=np.zeros((1, 2, 1), dtype=np.float32),
-        idf_mean=np.zeros((1, 2, 1), dtype=np.float32),
+        means=np.zeros((4, 1, 2, 1), dtype=np.float32),
         n_latents=3,
     )
     two_log = np.log(2.0)
@@ -131,12 +130,19 @@ def test_pools_by_hand() -> None:
         "max": [[0, 4, 1], [3, 0, 0]],
         "count": [[0, 2, 1], [1, 0, 0]],
         "log_sum": [[0, np.log(3) + np.log(5), np.log(2)], [np.log(4), 0, 0]],
-        "idf_sum": [[0, 4 * two_log, two_log], [0, 0, 0]],  # token 7 is in both, token 8 in one of two
         "log_length": [[0, 3 * np.log(3), 0.5 * np.log(3)], [3 * two_log, 0, 0]],
     }
     for pool, rows in expected.items():
         np.testing.assert_allclose(two.pooled(pool).toarray(), rows, err_msg=pool)
-    np.testing.assert_allclose(token_idf([np.array([7, 8, 8]), np.array([7])], np.array([7, 8])), [0, two_log])
+    weighted = two.pooled("sum", "idf").toarray()  # token 7 is in both, token 8 in one of two
+    np.testing.assert_allclose(weighted, [[0, 4 * two_log, two_log], [0, 0, 0]])
+
+
+def test_token_weights_by_hand() -> None:
+    documents = [np.array([0, 1, 1])] * 5 + [np.array([2])] * 3 + [np.array([0])] * 2
+    idf = np.log([10 / 7, 10 / 5, 10 / 3])
+    expected = [[1, 1, 1, 1], [*idf, 0], [*idf[:2], 0, 0], [*idf[:2] ** 2, 0, 0]]
+    np.testing.assert_allclose(token_weights(documents, 4), expected)
 
 
 @pytest.mark.parametrize("k", [1, 3])
