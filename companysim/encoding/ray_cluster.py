@@ -83,7 +83,7 @@ def encode_on_ray(
         raise ConfigError(f"no Ray cluster at {address!r} ({' '.join(str(error).split())[:200]})") from error
     try:
         ray.data.DataContext.get_current().enable_progress_bars = False
-        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        resources: dict[str, float] = ray.cluster_resources()
         gpus = int(resources.get("GPU", 0))
         slots = min(gpus or int(resources["CPU"]), len(shards))
         rows = [{name: shard[name].tolist() for name in ("filing_id", "text", "print")} for shard in shards]
