@@ -70,6 +70,7 @@ def encode_on_ray(
         return
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # 15 by default, which starves beside any other work
     try:
         ray.init(
             address=address,
