@@ -70,10 +70,9 @@ def encode_on_ray(
         return
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    os.environ.setdefault("RAY_worker_niceness", "0")  # 15 by default, which starves beside any other work
     try:
         ray.init(
-            address=address,
+            address=None if address == LOCAL else address,
             _node_ip_address="127.0.0.1" if address == LOCAL else None,
             include_dashboard=False,
             log_to_driver=False,

@@ -89,8 +89,12 @@ def left_behind(scratch: Path) -> list[str]:
     return found
 
 
-def soon_empty(scratch: Path, seconds: float = 30) -> list[str]:
-    """Wait for processes to end; what is still there after `seconds`."""
+def soon_empty(scratch: Path, seconds: float = 180) -> list[str]:
+    """Wait for processes to end; what is still there after `seconds`.
+
+    Workers end with their driver at once; an agent of Ray's that was just starting only ends when it has waited
+    in vain, up to a minute, for the node that is gone.
+    """
     until = time.monotonic() + seconds
     while (found := left_behind(scratch)) and time.monotonic() < until:
         time.sleep(0.2)
