@@ -1,0 +1,194 @@
+"""The business description of an annual report: Item 1 of a 10-K, Item 4 of a 20-F, from its heading to the next.
+
+Headings are found, not guessed from size: a line that begins with an item's number and that item's title. The same
+headings stand in the table of contents and may head every page, so the description is the longest stretch that begins
+with its heading and ends before a heading of a later item.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from companysim.universe.sources.lines import document_lines
+
+MIN_WORDS = 100
+"""A stretch with fewer words is no description: a table of contents, or a pointer to another document."""
+_HEADING = 160
+"""A line with more characters is a paragraph; a heading may only begin it if a full stop or dash closes the title."""
+
+_NUMBER = r"(?:\d{1,2}|[lI])\s*(?:\(?[A-Ca-c]\)?(?![A-Za-z]))?"
+_ITEM = re.compile(
+    rf"\W*(?:part\s+I{{1,3}}V?\b\W*)?items?\b\W*(?P<number>\d{{1,2}}|[lI])\s*(?:\(?[a-c]\)?(?![a-z]))?"
+    rf"(?:\W*\b(?:and|through|to|item|items|{_NUMBER})\b)*\W*(?P<title>.*)",
+    re.IGNORECASE,
+)
+_PART = re.compile(r"\W*part\s+(?:II|III|IV|2)\b\W*(?:\d+|other information|page)?\W*", re.IGNORECASE)
+_BUSINESS = re.compile(
+    r"(?:(?:general|narrative|current|summary)\s+)?(?:(?:description|development|overview|discussion|nature)\s+of\s+)?"
+    r"(?:(?:the|our|its|general|company(?:['’]?s)?|registrant(?:['’]?s)?|corporation(?:['’]?s)?|issuer(?:['’]?s)?)\s+)*"
+    r"(?:development\s+of\s+)?(?:the\s+)?business(?:es)?\b",
+    re.IGNORECASE,
+)
+_LATER = re.compile(
+    r"risk\s+factors|unresolved\s+staff|cyber\s?security"
+    r"|(?:(?:description|summary)\s+of\s+)?(?:(?:the|our|company['’]?s|registrant['’]?s)\s+)*(?:real\s+)?propert(?:y|ies)"
+    r"|(?:principal\s+)?(?:facilities|plants)\b|real\s+estate\b"
+    r"|(?:pending\s+|material\s+|certain\s+)*legal\s+(?:proceedings?|matters)|litigation\b"
+    r"|submission\s+of\s+matters|mine\s+safety|\W*(?:removed|reserved)\b|executive\s+officers"
+    r"|(?:market|markets)\s+(?:for|price)",
+    re.IGNORECASE,
+)
+_INFORMATION = re.compile(r"information\s+(?:on|about|regarding)\s+(?:the\s+)?(?:company|registrant|group|bank)", re.I)
+_AFTER_4 = re.compile(r"unresolved\s+staff|operating\s+and\s+financial", re.IGNORECASE)
+_REFERENCE = re.compile(r"incorporated\s+(?:herein\s+)?(?:herein\s+)?by\s+reference", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Headings:
+    """What begins and what ends a form's business description."""
+
+    item: str
+    number: str
+    title: re.Pattern[str]
+    later: re.Pattern[str]
+
+
+_DOMESTIC = Headings("Item 1", "1", _BUSINESS, _LATER)
+_FOREIGN = Headings("Item 4", "4", _INFORMATION, _AFTER_4)
+
+
+@dataclass(frozen=True)
+class Business:
+    """A business description, or why there is none.
+
+    Attributes
+    ----------
+    text : str
+        ``document[start:end]``, its heading included; empty if `reason` is not.
+    start, end : int
+        Characters of `document`.
+    heading, next_heading : str
+        The heading it begins with, and the one that ends it.
+    reason : str
+        Why it was not found; empty if it was.
+    document : str
+        All lines of the document.
+    """
+
+    text: str
+    start: int
+    end: int
+    heading: str
+    next_heading: str
+    reason: str
+    document: str
+
+    @property
+    def words(self) -> int:
+        """Number of words of the description."""
+        return len(self.text.split())
+
+
+def extract_business(document: str, form: str = "10-K") -> Business:
+    """Find the business description of an annual report.
+
+    Parameters
+    ----------
+    document : str
+        HTML or text; see `companysim.universe.sources.submission.read_submission` for what EDGAR wraps around it.
+    form : str
+        10-K and its variants (10-K405, 10-KSB, ...) have it in Item 1, a 20-F in Item 4 (before 2000 in Item 1);
+        amendments are read as what they amend.
+
+    Returns
+    -------
+    Business
+        Without a text if no heading is there, only the table of contents has one, or what stands below it is a
+        pointer to another document.
+    """
+    lines = document_lines(document)
+    kinds = (_FOREIGN, _DOMESTIC) if form.upper().startswith(("20-F", "20F")) else (_DOMESTIC,)
+    failed = ""
+    for kind in kinds:
+        first, last, reason = _stretch(lines, kind)
+        if not reason:
+            offsets = [0, *accumulate(len(line) + 1 for line in lines)]
+            text = "\n".join(lines)
+            start, end = offsets[first], offsets[last] - 1
+            heading, following = _shown(lines, first), _shown(lines, last)
+            return Business(text[start:end], start, end, heading, following, "", text)
+        failed = failed or reason
+    return Business("", 0, 0, "", "", failed, "\n".join(lines))
+
+
+def _stretch(lines: Sequence[str], kind: Headings) -> tuple[int, int, str]:
+    """First line, the line after the last, and why there is none."""
+    starts, ends = [], []
+    for row, line in enumerate(lines):
+        if len(line) > 1 and line.lstrip(" \"'*•·-–—([")[:4].lower() in ("item", "part"):
+            label = _label(line, lines[row + 1] if row + 1 < len(lines) else "", kind)
+            if label:
+                (starts if label == "start" else ends).append(row)
+    if not starts:
+        return 0, 0, f"no heading of {kind.item}"
+    contents = [row for row in starts if re.search(r"(?:\.{3,}|\s)\s*\d{1,3}$", lines[row])]
+    starts = [row for row in starts if row not in contents] or starts
+    found = []
+    for before, end in zip([-1, *ends], ends, strict=False):
+        inside = [row for row in starts if before < row < end]
+        if inside:
+            found.append((inside[0], end))
+    if not found:
+        return 0, 0, f"{kind.item} has a heading, but none of a later item follows it"
+    first, last = max(found, key=lambda pair: sum(map(len, lines[pair[0] : pair[1]])))
+    if sum(len(line.split()) for line in lines[first:last]) >= MIN_WORDS:
+        return first, last, ""
+    if _REFERENCE.search(" ".join(lines[first:last])):
+        return 0, 0, f"{kind.item} is incorporated by reference from another document"
+    if set(starts) <= set(contents):
+        return 0, 0, f"{kind.item} stands in the table of contents only"
+    return 0, 0, f"{kind.item} has fewer than {MIN_WORDS} words"
+
+
+def _label(line: str, following: str, kind: Headings) -> str:
+    """``start``, ``end`` or nothing; a heading may be spread over two lines."""
+    if _PART.fullmatch(line):
+        return "end"
+    item = _ITEM.match(line)
+    if item is None:
+        return ""
+    for text in (line, f"{line} {following}"):
+        match = _ITEM.match(text)
+        if match is None:
+            continue
+        number = "1" if match["number"] in "lI" else match["number"]
+        for label, wanted, title in (
+            ("start", number == kind.number, kind.title),
+            ("end", int(number) >= int(kind.number), kind.later),
+        ):
+            found = title.match(match["title"]) if wanted else None
+            if found and _closed(match["title"][found.end() :], len(text)):
+                return label
+        if item["title"].strip():
+            break  # the line has a title of its own
+    return ""
+
+
+def _closed(rest: str, length: int) -> bool:
+    """Whether what follows a title leaves it a heading, and does not make it the beginning of a sentence."""
+    if length <= _HEADING:
+        return not re.match(r"\W*(?:in|on|of\s+(?:this|our|the\s+(?:annual|form))|contained|included|below|above|for|is|are|"
+                            r"contains?|describes?|includes?|herein|section|and\s+elsewhere)\b|,|[\"”]", rest.lstrip(" "),
+                            re.IGNORECASE)  # fmt: skip
+    return re.match(r"\s?(?:[.:]|\s?[-–—])+\s*[A-Z(\"“]", rest) is not None
+
+
+def _shown(lines: Sequence[str], row: int) -> str:
+    """A heading as it is shown: with its title, where that stands on the next line."""
+    line = lines[row]
+    if re.fullmatch(r"\W*(?:part\s+\w+\W+)?items?\W*[\dlI\sA-Ca-c()&.,:–—-]*", line, re.IGNORECASE) and row + 1 < len(lines):
+        line = f"{line} {lines[row + 1]}"
+    return line if len(line) <= _HEADING else line[: _HEADING - 3] + "..."
