@@ -1,7 +1,8 @@
 """Companies, filings, classifications and prices."""
 
 from companysim.universe.sample import bundled
-from companysim.universe.tables import COMPANIES, FILINGS, PRICES, TEXTS, check_table, read_table
+from companysim.universe.schemas import COMPANIES, FILINGS, PRICES, TEXTS
+from companysim.universe.tables import check_table, read_table
 from companysim.universe.universe import Universe, build_universe, log_returns
 
 __all__ = [
