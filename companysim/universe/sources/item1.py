@@ -19,31 +19,47 @@ MIN_WORDS = 100
 _HEADING = 160
 """A line with more characters is a paragraph; a heading may only begin it if a full stop or dash closes the title."""
 
-_NUMBER = r"(?:\d{1,2}|[lI])\s*(?:\(?[A-Ca-c]\)?(?![A-Za-z]))?"
+_PARTS = r"(?:part\s+[ivx]+\b\W*)?"
 _ITEM = re.compile(
-    rf"\W*(?:part\s+I{{1,3}}V?\b\W*)?items?\b\W*(?P<number>\d{{1,2}}|[lI])\s*(?:\(?[a-c]\)?(?![a-z]))?"
-    rf"(?:\W*\b(?:and|through|to|item|items|{_NUMBER})\b)*\W*(?P<title>.*)",
+    rf"\W*{_PARTS}items?(?![a-z])\W*(?P<number>\d{{1,2}}|[li])\s*(?:\(?[a-c]\)?(?![a-z]))?"
+    r"(?:\W*\b(?:and|through|to|items?|\d{1,2}[a-c]?)\b)*\W*(?P<title>.*)",
     re.IGNORECASE,
 )
+"""Item 1, ITEM 1A, Items 1 and 2, Item 1(a), and Item lA with a letter for the digit; then the title."""
+_BARE = re.compile(
+    rf"\W*{_PARTS}items?(?![a-z])\W*(?:(?:\d{{1,2}}|[li])?\s*(?:\(?[a-c]\)?)?\W*(?:and|&|to|through)?)*"
+    r"\W*(?:(?:general|narrative)?\s*description(?:\s+of)?\s*(?:the|our)?)?",
+    re.IGNORECASE,
+)
+"""The beginning of a heading whose title, or the rest of it, is on the next line."""
 _PART = re.compile(r"\W*part\s+(?:II|III|IV|2)\b\W*(?:\d+|other information|page)?\W*", re.IGNORECASE)
+_WHOSE = r"(?:(?:the|our|its|general|(?:company|registrant|corporation|issuer)\W{0,2}s?)\s+)*"
 _BUSINESS = re.compile(
     r"(?:(?:general|narrative|current|summary)\s+)?(?:(?:description|development|overview|discussion|nature)\s+of\s+)?"
-    r"(?:(?:the|our|its|general|company(?:['’]?s)?|registrant(?:['’]?s)?|corporation(?:['’]?s)?|issuer(?:['’]?s)?)\s+)*"
-    r"(?:development\s+of\s+)?(?:the\s+)?business(?:es)?\b",
+    rf"{_WHOSE}(?:development\s+of\s+)?(?:the\s+)?business(?:es)?\b",
     re.IGNORECASE,
 )
 _LATER = re.compile(
     r"risk\s+factors|unresolved\s+staff|cyber\s?security"
-    r"|(?:(?:description|summary)\s+of\s+)?(?:(?:the|our|company['’]?s|registrant['’]?s)\s+)*(?:real\s+)?propert(?:y|ies)"
+    rf"|(?:(?:description|summary)\s+of\s+)?{_WHOSE}(?:real\s+)?propert(?:y|ies)"
     r"|(?:principal\s+)?(?:facilities|plants)\b|real\s+estate\b"
     r"|(?:pending\s+|material\s+|certain\s+)*legal\s+(?:proceedings?|matters)|litigation\b"
-    r"|submission\s+of\s+matters|mine\s+safety|\W*(?:removed|reserved)\b|executive\s+officers"
-    r"|(?:market|markets)\s+(?:for|price)",
+    r"|submission\s+of\s+matters|mine\s+safety|(?:removed|reserved)\b|executive\s+officers"
+    r"|markets?\s+(?:for|price)",
     re.IGNORECASE,
 )
 _INFORMATION = re.compile(r"information\s+(?:on|about|regarding)\s+(?:the\s+)?(?:company|registrant|group|bank)", re.I)
 _AFTER_4 = re.compile(r"unresolved\s+staff|operating\s+and\s+financial", re.IGNORECASE)
-_REFERENCE = re.compile(r"incorporated\s+(?:herein\s+)?(?:herein\s+)?by\s+reference", re.IGNORECASE)
+_REFERENCE = re.compile(r"incorporated\s+(?:herein\s+)?by\s+reference", re.IGNORECASE)
+_SENTENCE = re.compile(
+    r"\W*(?:in|on|of\s+(?:this|our|the\s+(?:annual|form))|contained|included|below|above|for|is|are|contains?|describes?"
+    r"|includes?|herein|section|and\s+elsewhere)\b|,|[\"\u201d]",
+    re.IGNORECASE,
+)
+"""What may follow a title in a sentence about it, and not in a heading."""
+_RUN_IN = re.compile(r"\s?(?:[.:]|\s?[-\u2013\u2014])+\s*[A-Z(\"\u201c]")
+"""What closes the title of a heading that a paragraph follows on the same line."""
+_LEAD = " *([-\u2013\u2014\u2022\u00b7"
 
 
 @dataclass(frozen=True)
@@ -128,8 +144,8 @@ def _stretch(lines: Sequence[str], kind: Headings) -> tuple[int, int, str]:
     """First line, the line after the last, and why there is none."""
     starts, ends = [], []
     for row, line in enumerate(lines):
-        if len(line) > 1 and line.lstrip(" \"'*•·-–—([")[:4].lower() in ("item", "part"):
-            label = _label(line, lines[row + 1] if row + 1 < len(lines) else "", kind)
+        if line.lstrip(_LEAD)[:4].lower() in ("item", "part"):
+            label = _label(_spread(lines, row), kind)
             if label:
                 (starts if label == "start" else ends).append(row)
     if not starts:
@@ -153,42 +169,40 @@ def _stretch(lines: Sequence[str], kind: Headings) -> tuple[int, int, str]:
     return 0, 0, f"{kind.item} has fewer than {MIN_WORDS} words"
 
 
-def _label(line: str, following: str, kind: Headings) -> str:
-    """``start``, ``end`` or nothing; a heading may be spread over two lines."""
-    if _PART.fullmatch(line):
+def _spread(lines: Sequence[str], row: int) -> list[str]:
+    """Give a line alone, then with the one or two after it as long as it lacks a title: headings may fill three."""
+    found = [lines[row]]
+    while len(found) <= 2 and _BARE.fullmatch(found[-1]) and row + len(found) < len(lines):
+        found.append(f"{found[-1]} {lines[row + len(found)]}")
+    return found
+
+
+def _label(spread: Sequence[str], kind: Headings) -> str:
+    """``start``, ``end`` or nothing, for a heading that may go on in the next lines."""
+    if _PART.fullmatch(spread[0]):
         return "end"
-    item = _ITEM.match(line)
+    item = _ITEM.match(spread[-1])
     if item is None:
         return ""
-    for text in (line, f"{line} {following}"):
-        match = _ITEM.match(text)
-        if match is None:
-            continue
-        number = "1" if match["number"] in "lI" else match["number"]
-        for label, wanted, title in (
-            ("start", number == kind.number, kind.title),
-            ("end", int(number) >= int(kind.number), kind.later),
-        ):
-            found = title.match(match["title"]) if wanted else None
-            if found and _closed(match["title"][found.end() :], len(text)):
-                return label
-        if item["title"].strip():
-            break  # the line has a title of its own
+    number = "1" if item["number"] in "lI" else item["number"]
+    for label, fits, title in (
+        ("start", number == kind.number, kind.title),
+        ("end", int(number) >= int(kind.number), kind.later),
+    ):
+        found = title.match(item["title"]) if fits else None
+        if found and _closed(item["title"][found.end() :], len(spread[-1])):
+            return label
     return ""
 
 
 def _closed(rest: str, length: int) -> bool:
     """Whether what follows a title leaves it a heading, and does not make it the beginning of a sentence."""
     if length <= _HEADING:
-        return not re.match(r"\W*(?:in|on|of\s+(?:this|our|the\s+(?:annual|form))|contained|included|below|above|for|is|are|"
-                            r"contains?|describes?|includes?|herein|section|and\s+elsewhere)\b|,|[\"”]", rest.lstrip(" "),
-                            re.IGNORECASE)  # fmt: skip
-    return re.match(r"\s?(?:[.:]|\s?[-–—])+\s*[A-Z(\"“]", rest) is not None
+        return _SENTENCE.match(rest.lstrip(" ")) is None
+    return _RUN_IN.match(rest) is not None
 
 
 def _shown(lines: Sequence[str], row: int) -> str:
-    """A heading as it is shown: with its title, where that stands on the next line."""
-    line = lines[row]
-    if re.fullmatch(r"\W*(?:part\s+\w+\W+)?items?\W*[\dlI\sA-Ca-c()&.,:–—-]*", line, re.IGNORECASE) and row + 1 < len(lines):
-        line = f"{line} {lines[row + 1]}"
+    """Give a heading with its title, where that stands on a later line."""
+    line = _spread(lines, row)[-1]
     return line if len(line) <= _HEADING else line[: _HEADING - 3] + "..."

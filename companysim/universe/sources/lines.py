@@ -21,7 +21,11 @@ _ROW = 300
 """A table row of several lines is put into one if it has at most so many characters."""
 _FULL = 45
 """A line of wrapped text goes on in the next one if it has at least so many characters."""
-_PAGE = re.compile(r"(?:(?:page\s*)?[-–—\s]*(?:[ivx]{1,5}|[a-z]?-?\d{1,3})[-–—\s]*|(?:back to )?table of contents)", re.I)
+_PAGE = re.compile(
+    r"(?:page\s*)?[-\u2013\u2014\s]*(?:[ivx]{1,5}|[a-z]?-?\d{1,3})[-\u2013\u2014\s]*|(?:back to )?table of contents",
+    re.IGNORECASE,
+)
+_ITEM = re.compile(r"items?\W*", re.IGNORECASE)
 _MARK = re.compile(r"(?im)^\s*<(?:/?page|/?table|caption|s|c|fn|/fn|f\d+)>.*$|</?[a-z]{1,8}\d?>")
 _COLUMNS = re.compile(r"\S(?: {3,}|\t| ?\.{4,})\s*\S")
 
@@ -33,7 +37,11 @@ def document_lines(document: str) -> list[str]:
     links to the table of contents.
     """
     lines = _html_lines(document) if _HTML.search(document[:50_000]) else _text_lines(document)
-    return [line for line in lines if not _PAGE.fullmatch(line)]
+    kept: list[str] = []
+    for line in lines:
+        if not _PAGE.fullmatch(line) or (kept and _ITEM.fullmatch(kept[-1])):  # "Item" and its number on two lines
+            kept.append(line)
+    return kept
 
 
 def _html_lines(document: str) -> list[str]:
