@@ -8,8 +8,8 @@ Two yardsticks on real filings, which stay where they are:
   it ends, both read from the document's headings by eye; in a table of contents they carry a page number, so each names
   one line. A document is right if both are met.
 - 1,020 descriptions that others extracted. Each is set before the heading of Item 1A, as a text file; it is right if
-  the extractor finds its beginning and takes it whole. Texts without their heading cannot be found and are counted apart;
-  in a few the text itself runs past the heading of Item 1A.
+  the extractor finds its beginning and takes it whole. Texts without their heading cannot be found and are counted
+  apart; in a few the text itself runs past the heading of Item 1A.
 """
 
 from __future__ import annotations

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 
 ANNUAL = re.compile(r"(?:10-?K(?:T|SB|SB40|405|T405)?|20-?F)(?:/A)?", re.IGNORECASE)
 """Forms of an annual report, amendments included: 10-K, 10-K405, 10-KSB, 10-KT and 20-F."""
-COMPLETE = re.compile(rb"<TYPE>\s*(?:10-?K|20-?F)(?:(?!<TYPE>).)*?</DOCUMENT>", re.DOTALL | re.IGNORECASE)
-"""Matches once a submission's annual report has arrived whole; what follows are exhibits."""
 _HEADER = re.compile(r"<(SEC|IMS)-HEADER>.*?</\1-HEADER>", re.DOTALL | re.IGNORECASE)
 _DOCUMENT = re.compile(r"<DOCUMENT>\s*<TYPE>([^\n<]*)(.*?)(?:</DOCUMENT>|\Z)", re.DOTALL | re.IGNORECASE)
 _TEXT = re.compile(r"<TEXT>(.*?)(?:</TEXT>|\Z)", re.DOTALL | re.IGNORECASE)
@@ -85,6 +83,19 @@ def read_submission(content: bytes, cik: int | None = None) -> Submission:
         filed=_day(_value(header, "FILED AS OF DATE")),
         filers=tuple(ciks),
     )
+
+
+def report_end(content: bytes | bytearray) -> int:
+    """Where the annual report of a submission ends, which may still be arriving; 0 if it is not there whole."""
+    mark = b"</DOCUMENT>"
+    end = content.find(mark)
+    while end >= 0:
+        kind = content.rfind(b"<TYPE>", 0, end)
+        form = bytes(content[kind + 6 : kind + 26]).split(b"\n")[0].strip() if kind >= 0 else b""
+        if ANNUAL.fullmatch(form.decode("ascii", "replace")):
+            return end + len(mark)
+        end = content.find(mark, end + 1)
+    return 0
 
 
 def decoded(content: bytes) -> str:
