@@ -10,7 +10,12 @@ from rich.console import Console
 
 from companysim.errors import DataError
 
-app = typer.Typer(help="Fetch filings, prices, codes and factors, and check tables.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def _data() -> None:
+    """Fetch filings, prices, codes and factors, and check tables."""
 
 
 @app.command("filings")
@@ -39,11 +44,12 @@ def filings_command(
     from companysim.report.console import ConsoleReporter
     from companysim.universe import COMPANIES, FILINGS, check_table
     from companysim.universe.sources.edgar import Edgar, edgar_client
-    from companysim.universe.sources.edgar_download import FAILED, download_filings
+    from companysim.universe.sources.edgar_download import FAILED, KEPT, download_filings
     from companysim.universe.sources.raw_filings import read_raw_filings
     from companysim.universe.sources.tickers import parse_years, read_tickers
     from companysim.workspace import write_csv, write_parquet
 
+    only = None
     with ConsoleReporter(Console(stderr=True)) as reporter:
         if from_folder is None:
             if years is None:
@@ -51,13 +57,14 @@ def filings_command(
             wanted, fiscal_years = read_tickers(tickers, tickers_file), parse_years(years)
             reporter.start("download", "fetching annual reports from EDGAR")
             with edgar_client(identity) as client:
-                download_filings(
+                index = download_filings(
                     Edgar(client), wanted, fiscal_years, out, amendments=amendments, report=reporter.advance
                 )
+            only = set(index.loc[index["status"] == KEPT, "filing_id"])
         elif tickers or tickers_file or years:
             raise DataError("--from-folder takes what the folder holds: leave out --tickers and --years")
         reporter.start("extraction", "taking business descriptions")
-        found = read_raw_filings(from_folder or out, out, reporter.advance)
+        found = read_raw_filings(from_folder or out, out, only=only, report=reporter.advance)
     write_csv(out / "report.csv", found.report)
     described = len(found.filings) + len(found.texts)
     failed = found.report[found.report["status"] == FAILED]
@@ -73,8 +80,8 @@ def filings_command(
         write_csv(out / "companies.csv", found.companies)
         first, last = found.filings["fiscal_year"].min(), found.filings["fiscal_year"].max()
         typer.echo(
-            f"{len(found.filings)} filings of {found.filings['cik'].nunique()} companies, fiscal years {first} to {last}: "
-            f"{out / 'filings.parquet'}, {out / 'companies.csv'}"
+            f"{len(found.filings)} filings of {found.filings['cik'].nunique()} companies, fiscal years {first} to "
+            f"{last}: {out / 'filings.parquet'}, {out / 'companies.csv'}"
         )
     if len(failed):
         row = failed.iloc[0]

@@ -78,7 +78,7 @@ def download_filings(
             raise DataError(f"nothing to download; the first of the reasons is that of {first.ticker}: {first.reason}")
         failed = _fetch(edgar, wanted, raw, report)
         index["status"] = index["status"].mask(index["filing_id"].isin(failed), FAILED)
-        index["reason"] = index["filing_id"].map(failed).fillna(index["reason"])
+        index["reason"] = [failed.get(name, reason) for name, reason in zip(index.filing_id, index.reason, strict=True)]
         write_csv(folder / INDEX, index)
     return index
 
@@ -112,9 +112,9 @@ def _index(edgar: Edgar, tickers: Mapping[str, int | None], years: Collection[in
             reason = f"no annual report of the fiscal years {min(years)} to {max(years)}"
             rows.append(company | {"status": FAILED, "reason": reason})
         rows.extend(chosen.assign(**company).to_dict("records"))
-    table = pd.DataFrame(rows, columns=INDEX_COLUMNS)
-    table["cik"] = table["cik"].fillna(0).astype("int64")
-    return table.fillna("").sort_values(["cik", "filed", "filing_id", "ticker"], ignore_index=True)
+    unset = {name: "" for name in INDEX_COLUMNS} | {"cik": 0}
+    table = pd.DataFrame([unset | row for row in rows], columns=INDEX_COLUMNS)
+    return table.sort_values(["cik", "filed", "filing_id", "ticker"], ignore_index=True)
 
 
 def _chosen(reports: pd.DataFrame, years: Collection[int], amendments: bool) -> pd.DataFrame:

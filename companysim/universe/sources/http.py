@@ -19,7 +19,8 @@ from companysim.errors import DataError
 
 T = TypeVar("T")
 _PASSING = frozenset((429, 500, 502, 503, 504))
-_LONGEST = 300.0
+MAX_WAIT = 300.0
+"""Seconds; no server is waited for longer than this between two attempts."""
 
 
 class DownloadError(DataError):
@@ -108,7 +109,7 @@ class Client:
             except _Passing as error:
                 if attempt == self.attempts:
                     raise DownloadError(f"{url}: {error} in each of {attempt} attempts: run it again later") from error
-                self._pause(min(max(error.wait, self.wait * 2 ** (attempt - 1)), _LONGEST))
+                self._pause(min(max(error.wait, self.wait * 2 ** (attempt - 1)), MAX_WAIT))
         raise AssertionError("unreachable")
 
     def stop(self) -> None:

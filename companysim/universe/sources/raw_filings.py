@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -44,15 +44,15 @@ class RawFilings:
     Attributes
     ----------
     filings : DataFrame
-        The columns of the table `filings`, and form, period (end of the fiscal year) and sic (the code at filing); a row
-        each filing whose description was found and whose company, day and year are known, ordered by filing_id.
+        The columns of the table `filings`, and form, period (end of the fiscal year) and sic (the code at filing); a
+        row each filing whose description was found and whose company, day and year are known, ordered by filing_id.
     companies : DataFrame
         The columns of the table `companies`: a row each ticker with a filing; the code is that of its last one.
     texts : DataFrame
         filing_id and text of descriptions of which the company, the day or the year is not known.
     report : DataFrame
-        One row a document, and one a filing or ticker of ``index.csv`` without document: filing_id, cik, ticker, company,
-        form, period, filed, status (kept, left out, failed), words, heading, next_heading, reason.
+        One row a document, and one a filing or ticker of ``index.csv`` without document: filing_id, cik, ticker,
+        company, form, period, filed, status (kept, left out, failed), words, heading, next_heading, reason.
     """
 
     filings: pd.DataFrame
@@ -62,7 +62,11 @@ class RawFilings:
 
 
 def read_raw_filings(
-    folder: Path, out: Path, report: Callable[[int, int], None] = lambda done, total: None
+    folder: Path,
+    out: Path,
+    *,
+    only: Collection[str] | None = None,
+    report: Callable[[int, int], None] = lambda done, total: None,
 ) -> RawFilings:
     """Extract the business descriptions of a folder's documents.
 
@@ -72,6 +76,8 @@ def read_raw_filings(
         Documents (``.txt``, ``.htm``, ``.html``, also ``.gz``), or a folder `raw` with them, and maybe ``index.csv``.
     out : Path
         What is extracted is kept in ``out/business``, one file a filing, and not extracted again.
+    only : collection of str, optional
+        Filings to read; all by default.
     report : callable
         Receives the number of documents done and in all.
 
@@ -81,7 +87,8 @@ def read_raw_filings(
         If the folder or the index cannot be read, or there is no document.
     """
     place = folder / RAW if (folder / RAW).is_dir() else folder
-    documents = sorted(file for file in place.glob("*") if _ENDINGS.search(file.name)) if place.is_dir() else []
+    found_there = sorted(file for file in place.glob("*") if _ENDINGS.search(file.name)) if place.is_dir() else []
+    documents = [file for file in found_there if only is None or _ENDINGS.sub("", file.name) in only]
     if not documents:
         raise DataError(f"no document in {place}: give a folder with annual reports (.txt, .htm or .html, also .gz)")
     index = _index(folder / INDEX)
@@ -96,7 +103,9 @@ def read_raw_filings(
         else:
             rows.append(known)
     report(len(documents), len(documents))
-    found = pd.DataFrame([*rows, *index.values()], columns=[*REPORT_COLUMNS, "text", "sic", "fiscal_year"])
+    columns = [*REPORT_COLUMNS, "text", "sic", "fiscal_year"]
+    unset: dict[str, Any] = {name: "" for name in columns} | {"words": 0, "fiscal_year": 0}
+    found = pd.DataFrame([unset | row for row in (*rows, *index.values())], columns=columns)
     found = found.sort_values(["filing_id", "ticker"], ignore_index=True)
     described = found[found["status"] == KEPT]
     complete = described["reason"] == ""
@@ -105,7 +114,7 @@ def read_raw_filings(
         filings=filings[FILING_COLUMNS].reset_index(drop=True),
         companies=_companies(filings, found),
         texts=described.loc[~complete, ["filing_id", "text"]].reset_index(drop=True),
-        report=found[REPORT_COLUMNS].fillna({"words": 0}).fillna("").astype({"words": "int64"}),
+        report=found[REPORT_COLUMNS],
     )
 
 
@@ -126,6 +135,10 @@ def _index(file: Path) -> dict[str, dict[str, Any]]:
         key = str(row["filing_id"] or f"ticker {row.get('ticker', number)}")
         if key in rows:
             raise DataError(f"{file}: column 'filing_id' repeats {key!r} (row {number}): each may stand once")
+        for name, pattern, example in (("cik", r"\d*", "320193"), ("period", r"(\d{4}-\d\d-\d\d)?", "2012-12-31")):
+            value = row.get(name, "")
+            if not re.fullmatch(pattern, value):
+                raise DataError(f"{file}: column {name!r} holds {value!r} (row {number}): write {example}, or leave it")
         rows[key] = {str(name): value for name, value in row.items()}
         if row["filing_id"] and rows[key].get("status", KEPT) == KEPT:
             rows[key] |= {"status": KEPT, "reason": ""}
@@ -165,7 +178,7 @@ def _row(filing_id: str, known: dict[str, Any], found: dict[str, Any]) -> dict[s
     row = {name: found.get(name) or known.get(name) or "" for name in ("company", "form", "period", "filed", "sic")}
     cik = str(known.get("cik") or found.get("cik") or "")
     row |= {"filing_id": filing_id, "cik": cik, "ticker": known.get("ticker") or (f"CIK{cik}" if cik else "")}
-    row |= {name: found.get(name, "") for name in ("words", "heading", "next_heading", "text")}
+    row |= {name: found[name] for name in ("words", "heading", "next_heading", "text") if name in found}
     reason = found.get("reason", "")
     accession = found.get("accession")
     if accession and known.get("accession", filing_id) != accession and re.fullmatch(r"\d{10}-\d\d-\d{6}", filing_id):
@@ -180,7 +193,7 @@ def _row(filing_id: str, known: dict[str, Any], found: dict[str, Any]) -> dict[s
 
 
 def _companies(filings: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
-    """A row each ticker of a company that has a filing."""
+    """Make the table of companies: a row each ticker of a company that has a filing."""
     last = filings.sort_values(["filed", "filing_id"]).drop_duplicates("cik", keep="last")
     last = last[["cik", "company", "sic", "filed"]]
     listed = found.loc[found["cik"].isin(last["cik"].astype(str)) & (found["ticker"] != ""), ["ticker", "cik"]]
