@@ -21,7 +21,7 @@ SHOWN = 8
 def prices(
     tickers: Annotated[str | None, typer.Option(help="Tickers, separated by commas.")] = None,
     tickers_file: Annotated[
-        Path | None, typer.Option(help="One ticker a line; or a CSV with ticker and, where it differs, symbol.")
+        Path | None, typer.Option(help="Text with a ticker a line; or CSV: ticker and, where it differs, symbol.")
     ] = None,
     from_file: Annotated[
         Path | None, typer.Option(help="Parquet or CSV of your own: date, ticker, adj_close; or a column a ticker.")
@@ -57,7 +57,7 @@ def prices(
     with hold(out):
         if from_file is not None:
             wide = panel(read_frame(from_file, "date, ticker, adj_close"), PRICES, str(from_file)).loc[first:last]
-            found = wide.rename_axis(columns="ticker").stack().rename("adj_close").reset_index()
+            found = wide.reset_index().melt("date", var_name="ticker", value_name="adj_close").dropna(ignore_index=True)
             if found.empty:
                 raise DataError(f"{from_file}: no price lies between --start and --end")
         else:
@@ -115,20 +115,14 @@ def _day(text: str | None, option: str) -> pd.Timestamp | None:
 
 def _symbols(tickers: str | None, file: Path | None) -> dict[str, str]:
     """Symbol of each ticker, empty where it is the ticker's own."""
+    from companysim.universe.sources.tickers import read_tickers
     from companysim.universe.tables import read_frame
 
-    found = {ticker.strip(): "" for ticker in (tickers or "").split(",") if ticker.strip()}
-    if file is None:
-        return found
-    if file.suffix in (".csv", ".parquet"):
-        table = read_frame(file, "ticker and optionally symbol")
-        if "ticker" not in table.columns:
-            raise DataError(f"{file}: column 'ticker' is missing: name the tickers")
-        symbols = table["symbol"].fillna("") if "symbol" in table.columns else [""] * len(table)
-        pairs = zip(table["ticker"].astype(str), map(str, symbols), strict=True)
-        return found | {ticker.strip(): symbol.strip() for ticker, symbol in pairs if ticker.strip()}
-    try:
-        words = file.read_text(encoding="utf-8").split()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {file} ({error}): give a text file with one ticker a line") from error
-    return found | dict.fromkeys(words, "")
+    if file is None or file.suffix not in (".csv", ".parquet"):
+        return dict.fromkeys(read_tickers(tickers, file), "")
+    table = read_frame(file, "ticker and optionally symbol")
+    if "ticker" not in table.columns:
+        raise DataError(f"{file}: column 'ticker' is missing: name the tickers")
+    symbols = table["symbol"].fillna("") if "symbol" in table.columns else [""] * len(table)
+    pairs = zip(table["ticker"].astype(str), map(str, symbols), strict=True)
+    return {ticker.strip(): symbol.strip() for ticker, symbol in pairs if ticker.strip()}

@@ -76,6 +76,7 @@ PRICES = pa.DataFrameSchema(
     report_duplicates="exclude_first",
     name="prices",
 )
+GICS = pa.DataFrameSchema({"ticker": _key(**_ONCE), "gics": _text(_GICS, nullable=True)}, name="GICS codes")
 DOLLARS = pa.DataFrameSchema(
     {"date": _day(past=True), "ticker": _key(), "dollar_volume": _number(pa.Check.ge(0), nullable=True)},
     name="dollars traded",
@@ -139,13 +140,13 @@ TABLES = {
 
 
 def factors_schema(factors: Iterable[str]) -> pa.DataFrameSchema:
-    """Schema of a table of factors: one row a date, one column of returns a factor."""
+    """Return the schema of a table of factors: one row a date, one column of returns a factor."""
     columns = {"date": _day(past=True, **_ONCE), **{name: _number() for name in factors}}
     return pa.DataFrameSchema(columns, name="factors")
 
 
 def wide_schema(long: pa.DataFrameSchema, tickers: Iterable[str]) -> pa.DataFrameSchema:
-    """Schema of a long table's wide form: one row a date, one column a ticker, empty where there is no value."""
+    """Return the schema of a long table's wide form: one row a date, one column a ticker, empty where there is none."""
     value = long.columns[next(reversed(long.columns))]
     columns = {name: pa.Column(float, value.checks, coerce=True, nullable=True) for name in tickers}
     return pa.DataFrameSchema({"date": _day(past=True, **_ONCE), **columns}, name=long.name)

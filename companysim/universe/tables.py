@@ -300,7 +300,7 @@ def _quoted(value: object) -> str:
 
 
 def _problem(error: pandera.errors.SchemaError, table: pd.DataFrame) -> Problem:
-    """What one failed check of a schema says, in one sentence with column, rows and value."""
+    """Say what one failed check of a schema found, in one sentence with column, rows and value."""
     rows = sorted({int(row) for row in error.failure_cases["index"]})
     place, bad = _place(rows), table.loc[rows[0]]
     kind = error.check.name if isinstance(error.check, pa.Check) else str(error.check)
@@ -320,5 +320,6 @@ def _problem(error: pandera.errors.SchemaError, table: pd.DataFrame) -> Problem:
     elif column == "text":
         sentence = f"column 'text' holds no word {place}: remove the filing or give its text"
     else:
-        sentence = f"column {column!r} holds {_quoted(bad[column])} {place}: {_RULES.get(str(kind), 'it is not allowed')}"
+        rule = _RULES.get(str(kind), "it is not allowed")
+        sentence = f"column {column!r} holds {_quoted(bad[column])} {place}: {rule}"
     return Problem(sentence, tuple(rows))

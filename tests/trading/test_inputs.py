@@ -41,7 +41,9 @@ def test_dollar_volume_is_read_where_it_is(wide: pd.DataFrame, tmp_path: Path) -
     assert np.isnan(found["NA"].iloc[2])
     assert found.shape == prices.shape
     long.assign(dollar_volume=-1).to_csv(tmp_path / "p.csv", index=False)
-    with pytest.raises(DataError, match="'dollar_volume' holds '-1.0' .row 1. and 6 more .rows 2, 3, 4, ....: it must be 0 or more"):
+    with pytest.raises(
+        DataError, match=r"'dollar_volume' holds '-1.0' .row 1. and 6 more .rows 2, 3, 4, ....: it must be 0 or more"
+    ):
         read_prices(tmp_path / "p.csv")
 
 

@@ -508,7 +508,9 @@ def test_everything_wrong_is_listed_and_what_is_right_is_left() -> None:
         (factors_schema(["SMB"]), {"date": ["2012-01-31"] * 2, "SMB": [1, 2]}, "'date' repeats '2012-01-31' (row 2)"),
     ],
 )
-def test_every_other_table_is_checked_too(schema: pa.DataFrameSchema, frame: dict[str, list[object]], words: str) -> None:
+def test_every_other_table_is_checked_too(
+    schema: pa.DataFrameSchema, frame: dict[str, list[object]], words: str
+) -> None:
     with pytest.raises(DataError) as caught:
         check_table(pd.DataFrame(frame), schema, "here")
     assert words in str(caught.value)

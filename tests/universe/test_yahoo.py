@@ -12,9 +12,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import typer
 from pandas.testing import assert_frame_equal
+from typer.testing import CliRunner
 
+from companysim.cli_data_prices import prices
 from companysim.errors import DataError
+from companysim.universe import PRICES, read_table
 from companysim.universe.sources.yahoo import CACHE, Yahoo, download
 from tests.universe.yahoo_server import FakeYahoo, serve
 
@@ -215,3 +219,26 @@ def test_sector_and_industry_are_yahoos_own(server: FakeYahoo) -> None:
     assert source(server).profile("AA") == {"sector": "Technology", "industry": "Semiconductors"}
     with pytest.raises(DataError, match="NOPE"):
         source(server).profile("NOPE")
+
+
+def test_the_command_writes_prices_lines_and_flags(
+    server: FakeYahoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jump = history()
+    jump.iloc[20:, :2] *= 4
+    server.histories = {"AA": history(), "META": jump}
+    (tmp_path / "tickers.csv").write_text("ticker,symbol\nFB,META\nAA,\nNOPE,\n")
+    monkeypatch.setenv("COMPANYSIM_YAHOO", server.address)
+    app = typer.Typer()
+    app.command()(prices)
+    arguments = ["--tickers-file", str(tmp_path / "tickers.csv"), "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert "FB moves by" in result.output
+    assert "1 without a price (NOPE): Yahoo knows no prices of NOPE" in result.output
+    table = read_table(tmp_path / "out/prices.parquet", PRICES)
+    assert sorted(table["ticker"].unique()) == ["AA", "FB"]
+    lines = pd.read_csv(tmp_path / "out/lines.csv").set_index("ticker")
+    assert lines["last"].to_dict() == {"AA": f"{DAYS[39]:%Y-%m-%d}", "FB": f"{DAYS[39]:%Y-%m-%d}", "NOPE": np.nan}
+    assert pd.read_csv(tmp_path / "out/quality.csv")["kind"].tolist() == ["jump"]
+    assert CliRunner().invoke(app, [*arguments, "--strict"]).exit_code == 1

@@ -1,8 +1,9 @@
 """Daily prices from Yahoo through yfinance, kept in one parquet file a ticker and updated from where they end.
 
-A file holds the whole history a ticker was asked for, adjusted as of the day it was fetched. An update asks for the days
-since. A dividend or split among them, or a past value that has changed, means that Yahoo has adjusted the past again:
-then, and only then, all of it is fetched anew. Files are written whole or not at all, so a stopped download goes on.
+A file holds the whole history a ticker was asked for, adjusted as of the day it was fetched. An update asks for the
+days since. A dividend or split among them, or a past value that has changed, means that Yahoo has adjusted the past
+again: then, and only then, all of it is fetched anew. Files are written whole or not at all, so a stopped download
+goes on.
 
 Yahoo has no interface meant for this and answers one ticker at a time. It refuses whom it finds too eager (status
 429), and keeps nothing of many companies that no longer trade: a panel from here holds survivors.
@@ -293,7 +294,7 @@ def _file(cache: Path, ticker: str) -> Path:
 
 
 def _read(path: Path) -> tuple[pd.DataFrame, dict[str, str]] | None:
-    """Cached prices and facts of a ticker; None if there are none or they cannot be read."""
+    """Return cached prices and facts of a ticker; None if there are none or they cannot be read."""
     try:
         table = pyarrow.parquet.read_table(path)
     except (OSError, pyarrow.ArrowException):
@@ -320,7 +321,7 @@ def _session(mirror: str | None) -> Any:
 
     target = urlsplit(mirror) if mirror else None
 
-    class Session(requests.Session):
+    class Session(requests.Session[Any]):
         def request(self, method: Any, url: str, *args: Any, **options: Any) -> Any:
             parts = urlsplit(url)
             if target is not None and (parts.hostname or "").endswith("yahoo.com"):
