@@ -8,6 +8,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from companysim.cli_data_check import check
+from companysim.cli_data_classifications import classifications
+from companysim.cli_data_factors import factors
+from companysim.cli_data_prices import prices
 from companysim.errors import DataError
 
 app = typer.Typer(no_args_is_help=True)
@@ -23,9 +27,11 @@ def filings_command(
     tickers: Annotated[
         str | None, typer.Option(help="Such as AAPL,MSFT; a company of the past with its CIK, LEH=806085.")
     ] = None,
-    tickers_file: Annotated[Path | None, typer.Option(help="The same, from a text file.")] = None,
+    tickers_file: Annotated[
+        Path | None, typer.Option(help="Text with a ticker a line; or CSV: ticker and, where known, cik.")
+    ] = None,
     years: Annotated[str | None, typer.Option(help="Fiscal years, such as 2015-2020.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder to write to; a stopped download goes on there.")] = Path("edgar"),
+    out: Annotated[Path, typer.Option(help="Folder to write to; a stopped download goes on there.")] = Path("data"),
     from_folder: Annotated[
         Path | None, typer.Option(help="Read a folder of annual reports instead of downloading any.")
     ] = None,
@@ -90,3 +96,9 @@ def filings_command(
             err=True,
         )
         raise typer.Exit(1 if strict else 0)
+
+
+app.command("prices")(prices)
+app.command("classifications")(classifications)
+app.command("factors")(factors)
+app.command("check")(check)

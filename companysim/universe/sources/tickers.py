@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pandas as pd
+
 from companysim.errors import DataError
+from companysim.universe.tables import read_frame
 
 _TICKER = re.compile(r"([A-Za-z0-9][A-Za-z0-9.\-/]{0,9})(?:=(?:CIK)?0*([1-9]\d{0,9}))?", re.IGNORECASE)
+_NONE = r"^(?:nan|<NA>|None)$|\.0$"
 
 
 def parse_tickers(text: str) -> dict[str, int | None]:
@@ -27,13 +31,16 @@ def parse_tickers(text: str) -> dict[str, int | None]:
     Raises
     ------
     DataError
-        If there is none, or one cannot be read.
+        If there is none, one cannot be read, or one has two CIKs.
     """
     found: dict[str, int | None] = {}
     for piece in re.split(r"[,;\s]+", re.sub(r"#.*", "", text)):
         match = _TICKER.fullmatch(piece)
         if match:
-            found[match[1].upper()] = int(match[2]) if match[2] else None
+            ticker, cik = match[1].upper(), int(match[2]) if match[2] else None
+            if found.get(ticker, cik) != cik:
+                raise DataError(f"the ticker {ticker} is given with two CIKs: keep one")
+            found[ticker] = cik
         elif piece:
             raise DataError(f"cannot read the ticker {piece!r}: write AAPL, or LEH=806085 for a ticker and its CIK")
     if not found:
@@ -44,6 +51,8 @@ def parse_tickers(text: str) -> dict[str, int | None]:
 def read_tickers(tickers: str | None, file: Path | None) -> dict[str, int | None]:
     """Tickers of a command line's ``--tickers`` or ``--tickers-file``; see `parse_tickers`.
 
+    A file is text with a ticker a line, or a table (.csv, .parquet) with the columns ticker and, where known, cik.
+
     Raises
     ------
     DataError
@@ -53,6 +62,12 @@ def read_tickers(tickers: str | None, file: Path | None) -> dict[str, int | None
         raise DataError("give either --tickers AAPL,MSFT or --tickers-file FILE")
     if file is None:
         return parse_tickers(tickers or "")
+    if file.suffix.lower() in (".csv", ".parquet"):
+        table = read_frame(file, "ticker and, where known, cik").astype(str)
+        if "ticker" not in table.columns:
+            raise DataError(f"{file}: column 'ticker' is missing: name the tickers")
+        ciks = table.get("cik", pd.Series("", table.index)).str.replace(_NONE, "", regex=True)
+        return parse_tickers("\n".join(table["ticker"] + ("=" + ciks).where(ciks != "", "")))
     try:
         return parse_tickers(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
