@@ -22,7 +22,7 @@ def classifications(
     with the GICS codes are written to `companies.csv`, ready for `companysim run`.
     """
     from companysim.universe.classifications import classify, with_gics
-    from companysim.universe.schemas import COMPANIES, GICS
+    from companysim.universe.schemas import COMPANIES, codes_schema
     from companysim.universe.tables import check_table, read_frame, read_table
     from companysim.workspace import write_csv, write_parquet
 
@@ -31,7 +31,7 @@ def classifications(
         own = read_frame(gics, "ticker and gics")
         if "gics" not in own.columns:
             own = own.rename(columns={"gics8": "gics"})
-        codes = check_table(own, GICS, str(gics))
+        codes = check_table(own, codes_schema(["gics"]), str(gics))
         table = with_gics(table, dict(zip(codes["ticker"], codes["gics"], strict=True)), gics.name)
     profiles, failed = _profiles(sorted(table["ticker"])) if yahoo else ({}, {})
     found = classify(table, profiles)

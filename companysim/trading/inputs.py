@@ -10,7 +10,7 @@ from companysim.errors import DataError
 from companysim.trading.partitions import Partitions
 from companysim.universe import PRICES, check_table
 from companysim.universe.schemas import DOLLARS, GROUPS
-from companysim.universe.tables import panel, read_frame
+from companysim.universe.tables import group_labels, panel, read_frame
 
 ONE_METHOD = "groups"
 """Name of the grouping of a table without the column `method`."""
@@ -76,9 +76,7 @@ def read_groups(path: str | Path) -> dict[str, Partitions]:
     checked = check_table(table, GROUPS, str(path))
     if "cluster" not in table.columns:
         raise DataError(f"{path}: column 'cluster' is missing: name the group of each company, empty for none")
-    # An empty cluster is no error: it says that the company is in no group.
-    cluster = table["cluster"].astype(object).where(table["cluster"].notna(), "").astype(str).str.strip()
-    checked["cluster"] = cluster.str.replace(r"^-\d+(\.0)?$", "", regex=True).to_numpy()
+    checked["cluster"] = group_labels(table["cluster"]).to_numpy()  # an empty one is no error: in no group
     return {
         str(method): Partitions(rows.drop(columns="method").reset_index(drop=True))
         for method, rows in checked.groupby("method", sort=True)

@@ -76,7 +76,6 @@ PRICES = pa.DataFrameSchema(
     report_duplicates="exclude_first",
     name="prices",
 )
-GICS = pa.DataFrameSchema({"ticker": _key(**_ONCE), "gics": _text(_GICS, nullable=True)}, name="GICS codes")
 DOLLARS = pa.DataFrameSchema(
     {"date": _day(past=True), "ticker": _key(), "dollar_volume": _number(pa.Check.ge(0), nullable=True)},
     name="dollars traded",
@@ -137,6 +136,13 @@ TABLES = {
     schema.name: schema for schema in (FILINGS, COMPANIES, PRICES, RETURNS, CLASSIFICATIONS, PARTITIONS, GROUPS, PAIRS)
 }
 """Tables a folder may hold, by the name of their file; so may ``factors``, see `factors_schema`."""
+
+
+def codes_schema(schemes: Iterable[str]) -> pa.DataFrameSchema:
+    """Return the schema of a table of codes: one row a company, one column a scheme, empty where it has no code."""
+    rules = {"sic": [_SIC], "gics": [_GICS]}
+    columns = {scheme: _text(*rules.get(scheme, []), nullable=True) for scheme in schemes}
+    return pa.DataFrameSchema({"ticker": _key(**_ONCE), **columns}, name="codes")
 
 
 def factors_schema(factors: Iterable[str]) -> pa.DataFrameSchema:
