@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from dataclasses import dataclass, field
 
 from tests.loopback import Answer, Loopback
 
 IDENTITY = "Jo Tester jo.tester@example.org"
+
+
+_ADDRESS = dict.fromkeys(("street1", "street2", "city", "stateOrCountry", "zipCode", "stateOrCountryDescription"), "")
+_ABOUT = dict.fromkeys(
+    ("entityType", "sic", "sicDescription", "ein", "description", "website", "investorWebsite", "category",
+     "fiscalYearEnd", "stateOfIncorporation", "stateOfIncorporationDescription", "phone", "flags"), ""
+) | {
+    "addresses": {"mailing": _ADDRESS, "business": _ADDRESS},
+    "exchanges": ["NYSE"],
+    "insiderTransactionForOwnerExists": 0,
+    "insiderTransactionForIssuerExists": 0,
+    "formerNames": [],
+}  # fmt: skip
+"""What the SEC says of a company besides, as far as edgartools wants it."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +33,6 @@ class Filing:
     filed: str
     description: str
     sic: str = "3674"
-    wrap: bool = False
     older: bool = False
     documents: tuple[tuple[str, str], ...] = ()
     """Documents in place of the usual annual report and exhibit."""
@@ -50,6 +64,52 @@ def html_report(description: str, form: str = "10-K") -> str:
 <p>{description}</p><p>4</p><p><a href="#toc">Table of Contents</a></p><p>We sell at &#147;home&#148; and abroad.</p>
 <p>Item 1A. Risk Factors</p><p>Much may go wrong.</p><p>Item 2. Properties</p><p>A house.</p><p>PART II</p>
 </body></html>"""
+
+
+def text_report(
+    body: str, start: str = "ITEM 1.  BUSINESS", inside: str = "", after: str = "ITEM 2.  PROPERTIES\n\n     A mill.\n"
+) -> str:
+    """A text filing of the 1990s: contents with dotted lines, wrapped paragraphs, page marks."""
+    contents = [("1.", "Business", 1), ("2.", "Properties", 4), ("3.", "Legal Proceedings", 5)]
+    table = "\n".join(f"Item {n:<4}{title} {'.' * (40 - len(title))} {page:>3}" for n, title, page in contents)
+    text = textwrap.indent("\n".join(textwrap.wrap(body, 70)), "  ")
+    half = text.index("\n", len(text) // 2)
+    return f"""
+                       SECURITIES AND EXCHANGE COMMISSION
+                             Washington, D.C. 20549
+                                   FORM 10-K
+
+                               TABLE OF CONTENTS
+                                                                  PAGE
+                                     PART I
+{table}
+<PAGE>
+                                     PART I
+
+{start}
+
+{text[:half]}
+
+                                       2
+<PAGE>
+
+{text[half + 1 :]}
+{inside}
+<TABLE>
+<CAPTION>
+                              1996        1995
+                              ----        ----
+<S>                           <C>         <C>
+Flour ......................  $   12      $   11
+Feed .......................       3           4
+</TABLE>
+
+{after}
+
+                                    PART II
+
+ITEM 5.  MARKET FOR THE REGISTRANT'S COMMON EQUITY
+"""
 
 
 def submission(company: Company, filing: Filing) -> str:
@@ -85,15 +145,23 @@ FILER:
 """
 
 
-def columns(filings: list[Filing]) -> dict[str, list[str]]:
+def columns(filings: list[Filing]) -> dict[str, list[object]]:
     """The column-wise table of ``submissions/CIK##########.json``."""
     return {
         "accessionNumber": [filing.accession for filing in filings],
         "filingDate": [filing.filed for filing in filings],
         "reportDate": [filing.period for filing in filings],
         "acceptanceDateTime": [f"{filing.filed}T16:05:00.000Z" for filing in filings],
+        "act": ["34" for _ in filings],
         "form": [filing.form for filing in filings],
+        "fileNumber": ["001-00001" for _ in filings],
+        "filmNumber": ["1" for _ in filings],
+        "items": ["" for _ in filings],
+        "size": [1000 for _ in filings],
+        "isXBRL": [0 for _ in filings],
+        "isInlineXBRL": [0 for _ in filings],
         "primaryDocument": ["d1.htm" for _ in filings],
+        "primaryDocDescription": [filing.form for filing in filings],
     }
 
 
@@ -115,10 +183,10 @@ def serve(server: Loopback, companies: list[Company]) -> None:
             dates = sorted(filing.filed for filing in older)
             parts = [{"name": name, "filingCount": len(older), "filingFrom": dates[0], "filingTo": dates[-1]}]
             server.answers[f"/submissions/{name}"] = Answer(json.dumps(columns(older)).encode(), "application/json")
-        body = {
+        body = _ABOUT | {
             "cik": f"{company.cik:010d}",
             "name": company.name,
-            "tickers": [company.ticker],
+            "tickers": [company.ticker, *company.more_tickers],
             "filings": {"recent": columns(recent), "files": parts},
         }
         path = f"/submissions/CIK{company.cik:010d}.json"

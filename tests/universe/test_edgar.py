@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import logging
 import os
@@ -24,7 +25,7 @@ from companysim.universe.sources.edgar import Edgar, edgar_client
 from companysim.universe.sources.edgar_download import download_filings
 from companysim.universe.sources.http import Client, DownloadError, RefusedError
 from companysim.workspace import hold
-from tests.edgar_world import IDENTITY, Company, Filing, serve, words
+from tests.edgar_world import IDENTITY, Company, Filing, serve, text_report, words
 from tests.loopback import Answer, Loopback
 
 CHIPS = Company(
@@ -37,7 +38,15 @@ CHIPS = Company(
         Filing("0000000101-16-000003", "10-K", "2015-12-31", "2016-06-02", words("again")),
         Filing("0000000101-17-000001", "10-K", "2016-12-31", "2017-02-21", words("chip new"), sic="7372"),
         Filing("0000000101-16-000009", "8-K", "2016-03-01", "2016-03-01", "no annual report"),
-        Filing("0000000101-99-000001", "10-K405", "1998-12-31", "1999-03-30", words("old chip"), older=True),
+        Filing(
+            "0000000101-99-000001",
+            "10-K405",
+            "1998-12-31",
+            "1999-03-30",
+            "",
+            older=True,
+            documents=(("10-K405", text_report(words("old"))), ("EX-27", "<ARTICLE> 5")),
+        ),
     ],
     more_tickers=("CHP-B",),
 )
@@ -168,6 +177,15 @@ def test_tables_of_a_download_are_those_of_a_run(server: Loopback, tmp_path: Pat
     listed = pd.read_csv(tmp_path / "report.csv", dtype=str, keep_default_na=False).set_index("filing_id")
     assert listed.loc["0000000101-16-000001", "next_heading"] == "Item 1A. Risk Factors"
     assert listed.loc["0000000101-16-000002", "status"] == "left out"
+
+
+def test_a_text_filing_of_the_nineties(server: Loopback, tmp_path: Path) -> None:
+    options = ("--years", "1998", "--out", tmp_path, "--identity", IDENTITY)
+    assert data("filings", "--tickers", "CHP", *options)[0] == 0
+    row = read_table(tmp_path / "filings.parquet", FILINGS).iloc[0]
+    assert (row["fiscal_year"], row["filed"], row["company"]) == (1998, pd.Timestamp("1999-03-30"), "CHIP WORKS INC")
+    assert row["text"].startswith("ITEM 1. BUSINESS\nold makes and sells")
+    assert "ITEM 2" not in row["text"]
 
 
 # What is asked, and how.
@@ -403,6 +421,33 @@ def test_a_killed_download_leaves_whole_files_and_goes_on(server: Loopback, tmp_
     download(tmp_path, {"MNY": None}, range(2000, 2012))
     assert len([path for path in server.paths() if "Archives" in path]) == 12 - len(there)
     assert sorted(path.name for path in raw.iterdir()) == [f"0000000404-{n:02d}-000001.txt.gz" for n in range(1, 13)]
+
+
+def test_a_full_disk_leaves_no_part_of_a_file(
+    server: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half(path: Path, content: bytes) -> int:
+        with path.open("wb") as file:
+            file.write(content[: len(content) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_bytes", half)
+        with pytest.raises(RunError, match=r"cannot write to .* \(No space left on device\): make room or choose"):
+            download(tmp_path, {"CHP": None}, range(2015, 2016))
+    assert list((tmp_path / "raw").iterdir()) == []
+    download(tmp_path, {"CHP": None}, range(2015, 2016))
+    assert [path.name for path in (tmp_path / "raw").iterdir()] == ["0000000101-16-000001.txt.gz"]
+
+
+def test_a_folder_that_is_a_file(server: Loopback, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    options = ("--years", "2015", "--out", tmp_path / "file", "--identity", IDENTITY)
+    assert data("filings", "--tickers", "CHP", *options) == (
+        2,
+        f"cannot write to {tmp_path / 'file'} (Not a directory): make room or choose another --out",
+    )
+    assert server.asked == []
 
 
 def test_two_downloads_into_one_folder_are_one_too_many(server: Loopback, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +13,7 @@ from companysim.universe.sources.item1 import extract_business
 from companysim.universe.sources.lines import document_lines
 from companysim.universe.sources.submission import fiscal_year, read_submission, report_end
 from pipelines.measure_item1 import documents
-from tests.edgar_world import html_report, words
+from tests.edgar_world import html_report, text_report, words
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 BODY = words("mill")
@@ -23,50 +22,6 @@ END = "<p>Item 2. Properties</p><p>A mill.</p><p>PART II</p>"
 
 def html(*blocks: str) -> str:
     return "<html><body>" + "".join(f"<p>{block}</p>" for block in blocks) + END + "</body></html>"
-
-
-def old_text(start: str, inside: str = "", after: str = "ITEM 2.  PROPERTIES\n\n     A mill.\n") -> str:
-    """A text filing of the 1990s: contents with dotted lines, wrapped paragraphs, page marks."""
-    contents = [("1.", "Business", 1), ("2.", "Properties", 4), ("3.", "Legal Proceedings", 5)]
-    table = "\n".join(f"Item {n:<4}{title} {'.' * (40 - len(title))} {page:>3}" for n, title, page in contents)
-    text = textwrap.indent("\n".join(textwrap.wrap(BODY, 70)), "  ")
-    half = text.index("\n", len(text) // 2)
-    return f"""
-                       SECURITIES AND EXCHANGE COMMISSION
-                             Washington, D.C. 20549
-                                   FORM 10-K
-
-                               TABLE OF CONTENTS
-                                                                  PAGE
-                                     PART I
-{table}
-<PAGE>
-                                     PART I
-
-{start}
-
-{text[:half]}
-
-                                       2
-<PAGE>
-
-{text[half + 1 :]}
-{inside}
-<TABLE>
-<CAPTION>
-                              1996        1995
-                              ----        ----
-<S>                           <C>         <C>
-Flour ......................  $   12      $   11
-Feed .......................       3           4
-</TABLE>
-
-{after}
-
-                                    PART II
-
-ITEM 5.  MARKET FOR THE REGISTRANT'S COMMON EQUITY
-"""
 
 
 # HTML.
@@ -201,8 +156,8 @@ def test_what_a_browser_hides_is_left_out() -> None:
 
 
 def test_html_that_holds_wrapped_text() -> None:
-    page = f"<html><body><pre>\n{old_text('ITEM 1.  BUSINESS')}\n</pre></body></html>"
-    assert extract_business(page).text == extract_business(old_text("ITEM 1.  BUSINESS")).text
+    page = f"<html><body><pre>\n{text_report(BODY, 'ITEM 1.  BUSINESS')}\n</pre></body></html>"
+    assert extract_business(page).text == extract_business(text_report(BODY, "ITEM 1.  BUSINESS")).text
 
 
 # Text filings before 2001.
@@ -223,7 +178,7 @@ def test_html_that_holds_wrapped_text() -> None:
 )
 def test_old_text_filings(start: str) -> None:
     after = "ITEM 3.  LEGAL PROCEEDINGS\n\n     None." if "AND 2" in start else "ITEM 2.  PROPERTIES\n\n     A mill."
-    found = extract_business(old_text(start, after=after))
+    found = extract_business(text_report(BODY, start, after=after))
     assert found.reason == ""
     lines = found.text.split("\n")
     assert BODY in " ".join(lines)  # no line break, page mark or page number stands in it
@@ -236,7 +191,7 @@ def test_a_reference_inside_a_wrapped_paragraph_ends_nothing() -> None:
     inside = (
         "\n  The mills are leased for long terms, as is said in more words under\n  Item 2. Properties. They grind.\n"
     )
-    found = extract_business(old_text("ITEM 1.  BUSINESS", inside))
+    found = extract_business(text_report(BODY, "ITEM 1.  BUSINESS", inside))
     assert "They grind." in found.text
     assert found.next_heading == "ITEM 2. PROPERTIES"
 
@@ -307,6 +262,17 @@ def test_no_document_breaks_it(text: str, markup: bool) -> None:
     assert found.text == found.document[found.start : found.end]
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["Item 1" + " ." * 2000 + "x", "Item " + "1 " * 2000 + "x", "Item 1 and " * 300 + "x", "Item 1. " + "the " * 2000,
+     "Item 1" + "(" * 3000, "Item 1. Business" + " -" * 2000, "Item 2" + "\u00b7 " * 2000 + "and"],
+)  # fmt: skip
+def test_odd_lines_take_no_longer_than_others(line: str) -> None:
+    """A pattern that backtracks without end would hang here."""
+    found = extract_business(html("Item 1. Business", *[line] * 20, BODY, "Item 1A. Risk Factors", "Some."))
+    assert found.text.endswith(BODY)
+
+
 # The wrapping.
 
 
@@ -331,7 +297,7 @@ FILER:
 
 
 def test_submission_of_the_nineties() -> None:
-    report = old_text("ITEM 1.  BUSINESS")
+    report = text_report(BODY, "ITEM 1.  BUSINESS")
     exhibit = "<DOCUMENT>\n<TYPE>EX-27\n<TEXT>\n0\n</TEXT>\n</DOCUMENT>\n"
     annual = f"<DOCUMENT>\n<TYPE>10-K405\n<TEXT>\n{report}</TEXT>\n</DOCUMENT>\n"
     content = f"{HEADER}{exhibit}{annual}</IMS-DOCUMENT>\n".encode("cp1252")
@@ -339,7 +305,6 @@ def test_submission_of_the_nineties() -> None:
     assert (found.form, found.accession, found.cik, found.sic) == ("10-K405", "0000000007-96-000003", 7, "2040")
     assert (found.company, found.period, found.filed) == ("FIRST MILL CO", "1996-06-30", "1996-09-28")
     assert found.document.strip() == report.strip()
-    assert found.filers == (7, 8)
     second = read_submission(content, 8)
     assert (second.company, second.cik, second.sic) == ("SECOND MILL CO", 8, "")
     end = content.rindex(b"</DOCUMENT>") + len(b"</DOCUMENT>")

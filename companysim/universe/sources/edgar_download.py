@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from companysim.errors import DataError
+from companysim.errors import DataError, RunError
 from companysim.universe.sources.edgar import Edgar
 from companysim.universe.sources.http import DownloadError, RefusedError
 from companysim.universe.sources.submission import fiscal_year
@@ -63,11 +65,12 @@ def download_filings(
     DownloadError
         If five filings in a row fail; what has arrived stays.
     RunError
-        If another process downloads into the folder.
+        If the folder cannot be written to, or another process downloads into it.
     """
     raw = folder / RAW
-    raw.mkdir(parents=True, exist_ok=True)
-    with hold(folder):
+    with writing(folder):
+        raw.mkdir(parents=True, exist_ok=True)
+    with writing(folder), hold(folder):
         remove_partial(folder)
         remove_partial(raw)
         index = _index(edgar, tickers, years, amendments)
@@ -83,11 +86,22 @@ def download_filings(
     return index
 
 
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Turn what the operating system has against a file below `folder` into a `RunError`."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"cannot write to {folder} ({error.strerror or error}): make room or choose another --out"
+        ) from error
+
+
 def _index(edgar: Edgar, tickers: Mapping[str, int | None], years: Collection[int], amendments: bool) -> pd.DataFrame:
     """All annual reports of the years with what is to become of each, and the companies that have none."""
     today = edgar.tickers() if None in tickers.values() else {}
-    rows: list[dict[str, object]] = []
-    companies: dict[int, dict[str, object]] = {}
+    rows: list[dict[str, Any]] = []
+    companies: dict[int, dict[str, Any]] = {}
     for ticker in sorted(tickers):
         cik, name = today.get(ticker.replace(".", "-").replace("/", "-"), (None, ""))
         cik = tickers[ticker] or cik
@@ -111,7 +125,7 @@ def _index(edgar: Edgar, tickers: Mapping[str, int | None], years: Collection[in
         if chosen.empty:
             reason = f"no annual report of the fiscal years {min(years)} to {max(years)}"
             rows.append(company | {"status": FAILED, "reason": reason})
-        rows.extend(chosen.assign(**company).to_dict("records"))
+        rows.extend(company | {str(name): value for name, value in row.items()} for row in chosen.to_dict("records"))
     unset = {name: "" for name in INDEX_COLUMNS} | {"cik": 0}
     table = pd.DataFrame([unset | row for row in rows], columns=INDEX_COLUMNS)
     return table.sort_values(["cik", "filed", "filing_id", "ticker"], ignore_index=True)

@@ -27,8 +27,8 @@ _ITEM = re.compile(
 )
 """Item 1, ITEM 1A, Items 1 and 2, Item 1(a), and Item lA with a letter for the digit; then the title."""
 _BARE = re.compile(
-    rf"\W*{_PARTS}items?(?![a-z])\W*(?:(?:\d{{1,2}}|[li])?\s*(?:\(?[a-c]\)?)?\W*(?:and|&|to|through)?)*"
-    r"\W*(?:(?:general|narrative)?\s*description(?:\s+of)?\s*(?:the|our)?)?",
+    rf"\W*{_PARTS}items?(?:[^A-Za-z]|(?<![A-Za-z])(?:[a-c]|[li][a-c]?|and|through|to|items?|general|narrative|description"
+    r"|of|the|our)(?![A-Za-z]))*",
     re.IGNORECASE,
 )
 """The beginning of a heading whose title, or the rest of it, is on the next line."""
@@ -50,6 +50,8 @@ _LATER = re.compile(
 )
 _INFORMATION = re.compile(r"information\s+(?:on|about|regarding)\s+(?:the\s+)?(?:company|registrant|group|bank)", re.I)
 _AFTER_4 = re.compile(r"unresolved\s+staff|operating\s+and\s+financial", re.IGNORECASE)
+_CONTENTS = re.compile(r"(?:\.{3,}|\s)\s*\d{1,3}$")
+"""A heading in the table of contents: with a page number."""
 _REFERENCE = re.compile(r"incorporated\s+(?:herein\s+)?by\s+reference", re.IGNORECASE)
 _SENTENCE = re.compile(
     r"\W*(?:in|on|of\s+(?:this|our|the\s+(?:annual|form))|contained|included|below|above|for|is|are|contains?|describes?"
@@ -142,15 +144,16 @@ def extract_business(document: str, form: str = "10-K") -> Business:
 
 def _stretch(lines: Sequence[str], kind: Headings) -> tuple[int, int, str]:
     """First line, the line after the last, and why there is none."""
-    starts, ends = [], []
+    rows: dict[str, list[int]] = {"start": [], "end": []}
     for row, line in enumerate(lines):
         if line.lstrip(_LEAD)[:4].lower() in ("item", "part"):
             label = _label(_spread(lines, row), kind)
             if label:
-                (starts if label == "start" else ends).append(row)
+                rows[label].append(row)
+    starts, ends = rows["start"], rows["end"]
     if not starts:
         return 0, 0, f"no heading of {kind.item}"
-    contents = [row for row in starts if re.search(r"(?:\.{3,}|\s)\s*\d{1,3}$", lines[row])]
+    contents = [row for row in starts if _CONTENTS.search(lines[row])]
     starts = [row for row in starts if row not in contents] or starts
     found = []
     for before, end in zip([-1, *ends], ends, strict=False):

@@ -26,7 +26,7 @@ _PAGE = re.compile(
     re.IGNORECASE,
 )
 _ITEM = re.compile(r"items?\W*", re.IGNORECASE)
-_MARK = re.compile(r"(?im)^\s*<(?:/?page|/?table|caption|s|c|fn|/fn|f\d+)>.*$|</?[a-z]{1,8}\d?>")
+_MARK = re.compile(r"(?im)^[ \t]*<(?:/?page|/?table|caption|s|c|fn|/fn|f\d+)>.*$|</?[a-z]{1,8}\d?>")
 _COLUMNS = re.compile(r"\S(?: {3,}|\t| ?\.{4,})\s*\S")
 
 

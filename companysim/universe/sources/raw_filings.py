@@ -20,7 +20,7 @@ from typing import Any
 import pandas as pd
 
 from companysim.errors import DataError
-from companysim.universe.sources.edgar_download import FAILED, INDEX, KEPT, RAW
+from companysim.universe.sources.edgar_download import FAILED, INDEX, KEPT, RAW, writing
 from companysim.universe.sources.item1 import extract_business
 from companysim.universe.sources.submission import fiscal_year, read_submission
 from companysim.workspace import digest, write_text
@@ -85,6 +85,8 @@ def read_raw_filings(
     ------
     DataError
         If the folder or the index cannot be read, or there is no document.
+    RunError
+        If `out` cannot be written to.
     """
     place = folder / RAW if (folder / RAW).is_dir() else folder
     found_there = sorted(file for file in place.glob("*") if _ENDINGS.search(file.name)) if place.is_dir() else []
@@ -92,7 +94,8 @@ def read_raw_filings(
     if not documents:
         raise DataError(f"no document in {place}: give a folder with annual reports (.txt, .htm or .html, also .gz)")
     index = _index(folder / INDEX)
-    (out / EXTRACTED).mkdir(parents=True, exist_ok=True)
+    with writing(out):
+        (out / EXTRACTED).mkdir(parents=True, exist_ok=True)
     rows = []
     for done, file in enumerate(documents):
         report(done, len(documents))
@@ -157,10 +160,12 @@ def _extracted(file: Path, filing_id: str, known: dict[str, Any], folder: Path) 
         "".join([*_CODE, str(known.get("form")), str(known.get("cik"))]).encode() + content
     ).hexdigest()
     kept = folder / f"{filing_id}.json"
-    if kept.exists():
+    try:
         found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
         if found["key"] == key:
             return found
+    except (OSError, ValueError, KeyError, TypeError):  # not there, or damaged
+        pass
     cik = str(known.get("cik", ""))
     submission = read_submission(content, int(cik) if cik.isdigit() else None)
     named = _FORM.search(submission.document[:50_000])
@@ -169,7 +174,8 @@ def _extracted(file: Path, filing_id: str, known: dict[str, Any], folder: Path) 
     header = asdict(submission) | {"form": form}
     found = {"key": key, **header, **asdict(business), "words": business.words}
     del found["document"]
-    write_text(kept, json.dumps(found))
+    with writing(folder):
+        write_text(kept, json.dumps(found))
     return found
 
 

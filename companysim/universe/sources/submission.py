@@ -7,7 +7,7 @@ browser saves it, is read too; it has no header.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 ANNUAL = re.compile(r"(?:10-?K(?:T|SB|SB40|405|T405)?|20-?F)(?:/A)?", re.IGNORECASE)
 """Forms of an annual report, amendments included: 10-K, 10-K405, 10-KSB, 10-KT and 20-F."""
@@ -42,7 +42,6 @@ class Submission:
     sic: str = ""
     period: str = ""
     filed: str = ""
-    filers: tuple[int, ...] = field(default=())
 
 
 def read_submission(content: bytes, cik: int | None = None) -> Submission:
@@ -81,7 +80,6 @@ def read_submission(content: bytes, cik: int | None = None) -> Submission:
         sic=code.group(1) if code and code.group(1) != "0000" else "",
         period=_day(_value(header, "CONFORMED PERIOD OF REPORT")),
         filed=_day(_value(header, "FILED AS OF DATE")),
-        filers=tuple(ciks),
     )
 
 
