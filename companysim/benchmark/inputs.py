@@ -136,7 +136,7 @@ def grouping_of(features: Features, ids: Sequence[str], share_of_pairs: float) -
 
 
 def read_codes(path: str | Path) -> pd.DataFrame:
-    """Read a classification table as text, indexed by id; it may be long (scheme, code), as `companysim data` writes it.
+    """Read a classification table as text, indexed by id. It may be long (scheme, code): what `companysim data` writes.
 
     Returns
     -------

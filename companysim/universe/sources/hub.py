@@ -96,7 +96,7 @@ class DataSet:
         DataError
             As `groups`, or if a column is missing.
         """
-        parts = []
+        parts: list[pd.DataFrame] = []
         for name, group, file in self.groups():
             _need(columns, file, f"{self.repo}/{name}")
             with _told(self):
@@ -233,7 +233,9 @@ def fetch_reports(source: DataSet) -> pd.DataFrame:
 
 def _shard(file: pyarrow.parquet.ParquetFile, group: int, width: int) -> dict[str, np.ndarray]:
     """Arrays of one row group: its sparse matrix, the ids of its rows, and how many were left out."""
-    matrices, ids, dropped = [sp.csr_array((0, width), dtype=np.float32)], [], 0
+    matrices: list[Any] = [sp.csr_array((0, width), dtype=np.float32)]
+    ids: list[str] = []
+    dropped = 0
     for batch in file.iter_batches(_ROWS, row_groups=[group], columns=[ID, VECTOR]):
         vectors = batch.column(VECTOR)
         lengths = _lengths(vectors)
