@@ -38,7 +38,7 @@ def world() -> dict[str, pd.DataFrame]:
     reports, features, pairs = [], [], []
     for year in YEARS:
         common = rng.normal(0, 0.05, (6, 12))
-        x = np.maximum(topics[industry] + rng.normal(0, 0.4, (COMPANIES, WIDTH)) * (topics[industry] > 0), 0)
+        x = np.maximum(topics[industry] + rng.normal(0, 2.0, (COMPANIES, WIDTH)) * (topics[industry] > 0), 0)
         returns = common[industry] + rng.normal(0, 0.03, (COMPANIES, 12))
         ids = [f"{year}{company:03}" for company in range(COMPANIES)]
         for company, own in enumerate(ids):
@@ -170,9 +170,7 @@ def test_reports_keep_filings_with_twelve_returns(hub: FakeHub, tmp_path: Path) 
 def test_the_paper_is_rerun_from_its_own_features(hub: FakeHub, world: dict[str, pd.DataFrame], tmp_path: Path) -> None:
     paper = script()
     sources = {name: paper.Source(repo=f"authors/{name}", revision=COMMIT) for name in world}
-    settings = {"width": WIDTH, "components": 5, "first_year": 2001, "last_year": 2002, "draws": 50, "theta": -1.4}
-    found = paper.run(paper.PaperConfig(**sources, **settings), tmp_path / "out", hub.address)
-    partitions = read_table(tmp_path / "out/partitions.parquet", PARTITIONS)
+    settings = {"width": WIDTH, "components": 5, "first_year": 2001, "last_year": 2002, "draws": 50}
 
     # Outside oracle: scikit-learn's scaler and PCA, scipy's cosine distances and single linkage.
     x = np.array([row[0] for row in world["features"][VECTOR]])
@@ -180,13 +178,19 @@ def test_the_paper_is_rerun_from_its_own_features(hub: FakeHub, world: dict[str,
     years = world["reports"]["year"].to_numpy()
     distances = {year: pdist(scores[years == year], "cosine") for year in YEARS}
     every = np.concatenate(list(distances.values()))
-    for year in YEARS:
-        z = (distances[year] - every.mean()) / every.std()
-        expected = fcluster(linkage(z - z.min(), "single"), -1.4 - z.min(), "distance")
-        own = partitions[partitions["year"] == year].set_index("filing_id")["cluster"]
-        own = own.reindex(world["reports"][ID][years == year])
-        assert adjusted_rand_score(expected, own) == 1.0
-        assert 1 < own.nunique() < COMPANIES
+    numbers = set()
+    for theta in (-2.475, -1.4, -0.325):
+        config = paper.PaperConfig(**sources, **settings, theta=theta)
+        found = paper.run(config, tmp_path / "out", hub.address)
+        partitions = read_table(tmp_path / "out/partitions.parquet", PARTITIONS)
+        for year in YEARS:
+            z = (distances[year] - every.mean()) / every.std()
+            expected = fcluster(linkage(z - z.min(), "single"), theta - z.min(), "distance")
+            own = partitions[partitions["year"] == year].set_index("filing_id")["cluster"]
+            own = own.reindex(world["reports"][ID][years == year])
+            assert adjusted_rand_score(expected, own) == 1.0
+            numbers.add((year, own.nunique()))
+    assert len(numbers) > len(YEARS)
     returns = np.array(world["reports"][RETURNS].tolist())
     all_pairs = [np.corrcoef(returns[years == year])[np.triu_indices(COMPANIES, 1)].mean() for year in YEARS]
     assert found.loc["all_pairs", "mean_correlation"] == pytest.approx(np.mean(all_pairs))
@@ -200,7 +204,7 @@ def test_the_paper_is_rerun_from_its_own_similarities(
 ) -> None:
     paper = script()
     sources = {name: paper.Source(repo=f"authors/{name}", revision=COMMIT) for name in world}
-    settings = {"similarity": "pairs", "first_year": 2001, "last_year": 2001, "draws": 50, "theta": -1.4}
+    settings = {"similarity": "pairs", "first_year": 2001, "last_year": 2001, "draws": 50, "theta": -2.525}
     paper.run(paper.PaperConfig(**sources, **settings), tmp_path / "out", hub.address)
     partitions = read_table(tmp_path / "out/partitions.parquet", PARTITIONS)
     assert set(partitions["year"]) == {2001}
@@ -208,7 +212,7 @@ def test_the_paper_is_rerun_from_its_own_similarities(
     years = world["reports"]["year"].to_numpy()
     every = np.concatenate([pdist(x[years == year], "cosine") for year in YEARS])
     z = (pdist(x[years == 2001], "cosine") - every.mean()) / every.std()
-    expected = fcluster(linkage(z - z.min(), "single"), -1.4 - z.min(), "distance")
+    expected = fcluster(linkage(z - z.min(), "single"), -2.525 - z.min(), "distance")
     own = partitions.set_index("filing_id")["cluster"].reindex(world["reports"][ID][years == 2001])
     assert adjusted_rand_score(expected, own) == 1.0
 

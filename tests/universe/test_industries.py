@@ -44,6 +44,8 @@ def test_divisions_cover_all_major_groups_once() -> None:
     [
         ("3571", "HiTec", "HiTec", "BusEq", "Machn", "BusEq", "Machn", "Comps", "Hardw"),
         ("7372", "HiTec", "HiTec", "BusEq", "Other", "Servs", "Srvc", "BusSv", "Softw"),
+        ("7375", "HiTec", "HiTec", "BusEq", "Other", "Servs", "Srvc", "BusSv", "Softw"),
+        ("7517", "Other", "Other", "Other", "Other", "Servs", "Srvc", "Other", "Other"),
         ("7373", "HiTec", "HiTec", "BusEq", "Other", "BusEq", "Srvc", "Comps", "Softw"),
         ("1311", "Manuf", "Enrgy", "Enrgy", "Oil", "Oil", "Oil", "Oil", "Oil"),
         ("6022", "Other", "Other", "Money", "Finan", "Fin", "Money", "Banks", "Banks"),
