@@ -88,6 +88,14 @@ def test_why_a_document_has_no_description(folder: Path, tmp_path: Path, content
     assert found.filings["filing_id"].tolist() == [FIRST.accession, SECOND.accession]
 
 
+def test_a_filing_of_the_index_without_document(folder: Path, tmp_path: Path) -> None:
+    index(folder, "0000000007-20-000001,7,MIL,Mill Co,2019-12-31,2020-03-01")
+    found = read_raw_filings(folder, tmp_path)
+    row = found.report.set_index("filing_id").loc["0000000007-20-000001"]
+    assert (row["status"], row["reason"]) == ("failed", "its document is not in the folder: download it again")
+    assert len(found.filings) == 2
+
+
 @pytest.mark.parametrize("content", [b"no gzip", gzip.compress(b"x" * 10_000)[:-20]])
 def test_a_damaged_file_is_named(folder: Path, tmp_path: Path, content: bytes) -> None:
     (folder / f"{THIRD_PARTS.accession}.txt.gz").write_bytes(content)

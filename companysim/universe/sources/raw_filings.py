@@ -106,9 +106,14 @@ def read_raw_filings(
         else:
             rows.append(known)
     report(len(documents), len(documents))
+    for known in index.values():
+        if known.get("status") == KEPT:
+            rows.append(known | {"status": FAILED, "reason": "its document is not in the folder: download it again"})
+        else:
+            rows.append(known)
     columns = [*REPORT_COLUMNS, "text", "sic", "fiscal_year"]
     unset: dict[str, Any] = {name: "" for name in columns} | {"words": 0, "fiscal_year": 0}
-    found = pd.DataFrame([unset | row for row in (*rows, *index.values())], columns=columns)
+    found = pd.DataFrame([unset | row for row in rows], columns=columns)
     found = found.sort_values(["filing_id", "ticker"], ignore_index=True)
     described = found[found["status"] == KEPT]
     complete = described["reason"] == ""
