@@ -42,10 +42,11 @@ def prices(
     from rich.console import Console
 
     from companysim.report.console import ConsoleReporter
+    from companysim.universe.panels import panel
     from companysim.universe.quality import quality
     from companysim.universe.schemas import PRICES
     from companysim.universe.sources.yahoo import download
-    from companysim.universe.tables import panel, read_frame
+    from companysim.universe.tables import read_frame
     from companysim.workspace import hold, write_csv, write_parquet
 
     if (from_file is None) == (tickers is None and tickers_file is None):

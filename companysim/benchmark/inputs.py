@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from companysim.benchmark.groupings import LEVELS, Grouping, classification, partition
-from companysim.benchmark.returns import IDS
 from companysim.clustering import SpanningTree, cosine_tree, spanning_tree
 from companysim.errors import DataError
 from companysim.similarity import Cosine
+from companysim.universe.panels import IDS
 from companysim.universe.schemas import codes_schema
 from companysim.universe.tables import MISSING, check_table, group_labels, read_frame
 

@@ -16,14 +16,11 @@ import pandas as pd
 
 from companysim.benchmark.correlations import MIN_MONTHS, correlation
 from companysim.errors import ConfigError, DataError
-from companysim.universe.schemas import LOG_RETURNS, PRICES, RETURNS
-from companysim.universe.tables import panel, plain_frame, read_frame
+from companysim.universe.panels import panel, returns_shaped
+from companysim.universe.tables import read_frame
 
 Frequency = Literal["monthly", "daily"]
-DATES = ("date", "month")
-IDS = ("ticker", "id", "company", "cik")
-VALUES = {"log_return": "log", "return": "simple", "simple_return": "simple", "ret": "simple", "adj_close": "price"}
-SCHEMAS = {"log": LOG_RETURNS, "simple": RETURNS, "price": PRICES}
+KINDS = {"log returns": "log", "returns": "simple", "prices": "price"}
 MIN_DAYS = 120
 """Common days a pair needs in a year of daily returns, as nine of twelve months in a year of monthly ones."""
 
@@ -255,29 +252,8 @@ def read_returns(path: str | Path) -> pd.DataFrame:
         If the file cannot be read, a date or number cannot, a day has two values, or a simple return is -1 or less; the
         message names the column and the first bad rows.
     """
-    table = plain_frame(read_frame(path, "returns or prices"))
-    if table.empty:
-        raise DataError(f"{path}: the table has no rows")
-    names = {str(name).lower(): place for place, name in reversed([*enumerate(table.columns)])}
-    date = next((names[name] for name in DATES if name in names), 0)
-    value = next((name for name in VALUES if name in names), None)
-    key = next((name for name in IDS if name in names), None)
-    if (value is None) != (key is None):
-        lacking = "a column " + " or ".join(IDS if key is None else VALUES)
-        raise DataError(f"{path}: a long table of returns needs {lacking}; this one has {', '.join(names)}")
-    kind = "simple" if value is None else VALUES[value]
-    schema = SCHEMAS[kind]
-    if value is not None and key is not None:
-        table = table.iloc[:, [date, names[key], names[value]]].set_axis(list(schema.columns), axis=1)
-    else:
-        table = table.iloc[:, [date, *(place for place in range(table.shape[1]) if place != date)]]
-    dates = table.iloc[:, 0]
-    if dates.dtype.kind != "M":
-        months = dates.astype(str).str.strip().str.replace("-", "")
-        if months.str.fullmatch(r"\d{6}").all():
-            ends = pd.to_datetime(months, format="%Y%m", errors="coerce") + pd.offsets.MonthEnd(0)
-            table = pd.concat([ends, table.iloc[:, 1:]], axis=1)
-    return log_returns_of(panel(table, schema, str(path)), kind, str(path))
+    table, schema = returns_shaped(read_frame(path, "returns or prices"), str(path))
+    return log_returns_of(panel(table, schema, str(path)), KINDS[schema.name], str(path))
 
 
 def log_returns_of(values: pd.DataFrame, kind: str, source: str = "returns") -> pd.DataFrame:

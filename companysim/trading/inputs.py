@@ -9,8 +9,9 @@ import pandas as pd
 from companysim.errors import DataError
 from companysim.trading.partitions import Partitions
 from companysim.universe import PRICES, check_table
+from companysim.universe.panels import panel
 from companysim.universe.schemas import DOLLARS, GROUPS
-from companysim.universe.tables import group_labels, panel, read_frame
+from companysim.universe.tables import group_labels, read_frame
 
 ONE_METHOD = "groups"
 """Name of the grouping of a table without the column `method`."""

@@ -11,13 +11,13 @@ import pandas as pd
 import pandera.pandas as pa
 
 from companysim.errors import DataError
+from companysim.universe.panels import returns_shaped, shaped
 from companysim.universe.quality import quality
-from companysim.universe.schemas import FILINGS, GROUPS, TABLES, factors_schema, wide_schema
+from companysim.universe.schemas import FILINGS, GROUPS, PRICES, TABLES, factors_schema
 from companysim.universe.tables import examine, plain_frame, read_frame
 from companysim.universe.universe import build_universe
 
 ENDINGS = (".parquet", ".csv", ".csv.gz")
-PANELS = {"prices": "adj_close", "returns": "return"}
 _DATES = {"filings": "filed", "partitions": "year", "pairs": "formation_end"}
 _ENTITY = {"partitions": "filing_id", "pairs": "ticker_1", "classifications": "cik"}
 
@@ -141,14 +141,13 @@ def _table_of(path: Path) -> str:
 
 def _report(path: Path, name: str) -> tuple[TableReport, pd.DataFrame]:
     try:
-        table = plain_frame(read_frame(path, f"the table {name}"))
+        table, schema, long_schema = _arranged(name, plain_frame(read_frame(path, f"the table {name}")), path.name)
     except DataError as error:
         return TableReport(path.name, name, 0, 0, errors=(str(error),)), pd.DataFrame()
-    schema, table = _schema(name, table)
     checked, problems = examine(table, schema)
     long = checked
-    if schema.name in PANELS and "ticker" not in schema.columns:  # wide
-        long = checked.melt("date", var_name="ticker", value_name=PANELS[name]).dropna()
+    if schema is not long_schema:
+        long = checked.melt("date", var_name="ticker", value_name=[*long_schema.columns][-1]).dropna()
     date, entity = _DATES.get(name, "date"), _ENTITY.get(name, "ticker")
     dates = long[date].dropna() if date in long and len(long) else pd.Series(dtype=object)
     ends = (dates.min(), dates.max()) if len(dates) else ("", "")
@@ -169,18 +168,21 @@ def _report(path: Path, name: str) -> tuple[TableReport, pd.DataFrame]:
     return report, long
 
 
-def _schema(name: str, table: pd.DataFrame) -> tuple[pa.DataFrameSchema, pd.DataFrame]:
-    """Return the schema of a table as it lies there: a panel may be wide, factors have their own names."""
-    if name == "factors" or (name in PANELS and not {"ticker", PANELS[name]} & set(table.columns)):
-        table = table.set_axis(["date", *map(str, table.columns[1:])], axis=1)
-        return (factors_schema if name == "factors" else _wide(name))(table.columns[1:]), table
+def _arranged(
+    name: str, table: pd.DataFrame, source: str
+) -> tuple[pd.DataFrame, pa.DataFrameSchema, pa.DataFrameSchema]:
+    """Return a table under its schema's names, that schema, and that of its long form."""
+    if table.empty:
+        raise DataError(f"{source}: the table has no rows")
+    if name == "factors":
+        schema = factors_schema(map(str, table.columns[1:]))
+        return table.set_axis(list(schema.columns), axis=1), schema, schema
+    if name in ("prices", "returns"):
+        table, long = (table, PRICES) if name == "prices" else returns_shaped(table, source)
+        return *shaped(table, long, source), long
     if name == GROUPS.name and "method" not in table.columns:
         table = table.assign(method=GROUPS.name)
-    return TABLES[name], table
-
-
-def _wide(name: str) -> Any:
-    return lambda tickers: wide_schema(TABLES[name], tickers)
+    return table, TABLES[name], TABLES[name]
 
 
 def _notes(name: str, table: pd.DataFrame) -> list[str]:

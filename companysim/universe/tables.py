@@ -19,7 +19,6 @@ import pandera.pandas as pa
 import pyarrow
 
 from companysim.errors import DataError
-from companysim.universe.schemas import wide_schema
 
 UNVERIFIED = "unverified"
 MISSING = ("", "NA", "N/A", "nan", "NaN", "None", "<NA>", "null", ".")
@@ -178,42 +177,6 @@ def examine(table: pd.DataFrame, schema: pa.DataFrameSchema) -> tuple[pd.DataFra
         problems += [problem for _, problem in sorted(zip(ranks, found, strict=True), key=lambda pair: pair[0])]
         usable = usable.drop(index=sorted({row for problem in found for row in problem.rows}))
     return usable.reset_index(drop=True), problems
-
-
-def panel(table: pd.DataFrame, schema: pa.DataFrameSchema, source: str) -> pd.DataFrame:
-    """Check a long or wide table of prices or returns.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Long, with the columns of `schema`; or wide: dates in the first column or the index, then one column a ticker,
-        empty where there is no value.
-    schema : pandera DataFrameSchema
-        `PRICES`, `RETURNS` or `LOG_RETURNS`: date, ticker, value.
-    source : str
-        Names the table in errors.
-
-    Returns
-    -------
-    DataFrame, shape (dates, tickers)
-        Sorted by date and ticker.
-
-    Raises
-    ------
-    DataError
-        As `read_table`.
-    """
-    date, ticker, value = schema.columns
-    table = plain_frame(table)
-    if ticker in table.columns or value in table.columns:
-        wide = check_table(table, schema, source).pivot(index=date, columns=ticker, values=value)
-    else:
-        if table.shape[1] < 2:
-            raise DataError(f"{source}: there is no column of {schema.name} beside the date: give one a company")
-        table = table.set_axis([date, *map(str, table.columns[1:])], axis=1)
-        wide = check_table(table, wide_schema(schema, table.columns[1:]), source).set_index(date)
-        wide.columns.name = ticker
-    return wide.sort_index().sort_index(axis=1)
 
 
 def _listed(names: Sequence[object]) -> str:

@@ -117,6 +117,21 @@ def test_what_is_worth_a_look_is_noted(folder: Path) -> None:
     assert notes == ("1 x jump, the first: CC moves by +409% on 2012-01-30",)
 
 
+def test_returns_are_known_by_every_name_the_benchmark_reads(tmp_path: Path) -> None:
+    rows = {"month": ["2012-01", "2012-02"], "ticker": ["A", "A"], "simple_return": [0.1, -2.0]}
+    pd.DataFrame(rows).to_csv(tmp_path / "returns.csv", index=False)
+    report = check_folder(tmp_path).tables[0]
+    assert report.errors == (
+        "returns.csv: column 'return' holds '-2.0' (row 2): a simple return is above -1 (write -0.05 for -5 %)",
+    )
+    assert (report.rows, report.usable, report.first) == (2, 1, "2012-01-31")
+    pd.DataFrame({"date": ["2012-01-31"], "A": [0.1], "B": [""]}).to_csv(tmp_path / "returns.csv", index=False)
+    report = check_folder(tmp_path).tables[0]
+    assert (report.errors, report.entities) == ((), 1)
+    pd.DataFrame({"date": ["2012-01-31"], "ticker": ["A"]}).to_csv(tmp_path / "returns.csv", index=False)
+    assert "a long table of returns needs a column log_return or return" in check_folder(tmp_path).tables[0].errors[0]
+
+
 def test_groups_and_factors_are_known_too(tmp_path: Path) -> None:
     pd.DataFrame({"date": ["2012-01-02"], "ticker": ["A"], "cluster": ["1"]}).to_csv(
         tmp_path / "groups.csv", index=False

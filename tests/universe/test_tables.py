@@ -18,8 +18,9 @@ from pandas.testing import assert_frame_equal
 
 from companysim.errors import DataError
 from companysim.universe import COMPANIES, FILINGS, PRICES, check_table, read_table
+from companysim.universe.panels import panel
 from companysim.universe.schemas import CLASSIFICATIONS, PAIRS, PARTITIONS, RETURNS, factors_schema
-from companysim.universe.tables import examine, panel
+from companysim.universe.tables import examine
 
 GOOD = {
     "filings": pd.DataFrame(
