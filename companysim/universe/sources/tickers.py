@@ -11,7 +11,6 @@ from companysim.errors import DataError
 from companysim.universe.tables import read_frame
 
 _TICKER = re.compile(r"([A-Za-z0-9][A-Za-z0-9.\-/]{0,9})(?:=(?:CIK)?0*([1-9]\d{0,9}))?", re.IGNORECASE)
-_NONE = r"^(?:nan|<NA>|None)$|\.0$"
 
 
 def parse_tickers(text: str) -> dict[str, int | None]:
@@ -63,11 +62,12 @@ def read_tickers(tickers: str | None, file: Path | None) -> dict[str, int | None
     if file is None:
         return parse_tickers(tickers or "")
     if file.suffix.lower() in (".csv", ".parquet"):
-        table = read_frame(file, "ticker and, where known, cik").astype(str)
+        table = read_frame(file, "ticker and, where known, cik")
         if "ticker" not in table.columns:
             raise DataError(f"{file}: column 'ticker' is missing: name the tickers")
-        ciks = table.get("cik", pd.Series("", table.index)).str.replace(_NONE, "", regex=True)
-        return parse_tickers("\n".join(table["ticker"] + ("=" + ciks).where(ciks != "", "")))
+        ciks = table.get("cik", pd.Series("", table.index)).astype(object).fillna("").astype(str).str.removesuffix(".0")
+        rows = zip(table["ticker"].astype(str), ciks, strict=True)
+        return parse_tickers("\n".join(f"{ticker}={cik}" if cik else ticker for ticker, cik in rows))
     try:
         return parse_tickers(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
