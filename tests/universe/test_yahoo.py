@@ -206,6 +206,7 @@ def test_a_killed_download_leaves_whole_files_and_goes_on(server: FakeYahoo, tmp
     assert child[0].wait(60) == -signal.SIGKILL
     whole = sorted(path.stem for path in (tmp_path / CACHE).glob("*.parquet"))
     assert whole == names[:7]
+    assert not list(tmp_path.rglob("cookies.db*"))  # yfinance would pickle them
     server.before_answer = lambda symbol: None
     server.asked.clear()
     found = download(names, tmp_path, source=source(server), workers=1)

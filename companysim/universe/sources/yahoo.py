@@ -97,6 +97,7 @@ class Yahoo:
         except ImportError as error:
             raise ConfigError("prices from Yahoo need yfinance: run pip install 'companysim[data]'") from error
         yfinance.config.debug.hide_exceptions = False  # a failure shall be raised here, not logged and forgotten
+        yfinance.cache.get_cookie_cache().dummy = True  # it would keep cookies on disk, pickled
         logging.getLogger("yfinance").setLevel(logging.CRITICAL)
         self.retries = retries
         self.pause = pause
