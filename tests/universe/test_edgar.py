@@ -426,6 +426,21 @@ def test_a_killed_download_leaves_whole_files_and_goes_on(server: Loopback, tmp_
     assert sorted(path.name for path in raw.iterdir()) == [f"0000000404-{n:02d}-000001.txt.gz" for n in range(1, 13)]
 
 
+def test_an_interrupt_does_not_wait_for_the_next_attempt(server: Loopback, tmp_path: Path) -> None:
+    server.answers[CHIP_2015] = Answer(status=429, headers={"Retry-After": "250"})
+    command = [sys.executable, "-c", "from companysim.cli_data import app; app()"]
+    command += ["filings", "--tickers", "CHP", "--years", "2015", "--out", str(tmp_path), "--identity", IDENTITY]
+    process = subprocess.Popen(command, env=os.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while CHIP_2015 not in server.paths():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) != 0  # far below the 250 seconds the server asks for
+    assert list((tmp_path / "raw").iterdir()) == []
+
+
 def test_a_full_disk_leaves_no_part_of_a_file(
     server: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
