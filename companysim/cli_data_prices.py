@@ -39,9 +39,6 @@ def prices(
     `quality.csv` lists gaps, jumps, stale stretches and ended lines. The symbol of a company that changed its ticker
     is given in `--tickers-file`: its prices are then found under the new one and kept under yours.
     """
-    from rich.console import Console
-
-    from companysim.report.console import ConsoleReporter
     from companysim.universe.panels import panel
     from companysim.universe.quality import quality
     from companysim.universe.schemas import PRICES
@@ -62,6 +59,10 @@ def prices(
             if found.empty:
                 raise DataError(f"{from_file}: no price lies between --start and --end")
         else:
+            from rich.console import Console
+
+            from companysim.report.console import ConsoleReporter
+
             symbols = _symbols(tickers, tickers_file)
             with ConsoleReporter(Console(stderr=True)) as reporter:
                 reporter.start("prices", "asking Yahoo")

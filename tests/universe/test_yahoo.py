@@ -222,6 +222,7 @@ def test_sector_and_industry_are_yahoos_own(server: FakeYahoo) -> None:
         source(server).profile("NOPE")
 
 
+@pytest.mark.slow
 def test_the_command_writes_prices_lines_and_flags(
     server: FakeYahoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
