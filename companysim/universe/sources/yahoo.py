@@ -209,22 +209,23 @@ def download(
     first = start if start is not None else pd.Timestamp(_EPOCH)
     lines: list[dict[str, Any]] = []
     parts = []
-    with ThreadPoolExecutor(workers) as pool:
+    pool = ThreadPoolExecutor(workers)
+    try:
         for place in range(0, len(wanted), batch):
             if place:
                 time.sleep(rest)
-            some = wanted[place : place + batch]
-            for ticker, line in zip(
-                some, pool.map(lambda name: _refresh(yahoo, name, names[name], cache, first), some), strict=True
+            for line in pool.map(
+                lambda ticker: _refresh(yahoo, ticker, names[ticker], cache, first), wanted[place : place + batch]
             ):
-                cached = _read(_file(cache, ticker))
-                if cached is not None:
-                    table = cached[0].loc[start:end]
-                    if len(table):
-                        line |= {"first": table.index[0], "last": table.index[-1]}
-                        parts.append(table.assign(ticker=ticker))
+                cached = _read(_file(cache, line["ticker"]))
+                table = None if cached is None else cached[0].loc[start:end]
+                if table is not None and len(table):
+                    line |= {"first": table.index[0], "last": table.index[-1]}
+                    parts.append(table.assign(ticker=line["ticker"]))
                 lines.append(line)
                 report(len(lines), len(wanted))
+    finally:
+        pool.shutdown(cancel_futures=True)  # whoever stops this does not want the rest of the batch
     known = pd.DataFrame(lines, columns=["ticker", "symbol", "answered", "name", "first", "last", "status", "reason"])
     if not parts:
         raise DataError(f"not one of {len(wanted)} tickers has a price; the first: {known['reason'].iloc[0]}")
