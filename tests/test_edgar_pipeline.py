@@ -92,6 +92,8 @@ def test_from_tickers_to_a_backtest(
         call = ["prices", "--tickers", ",".join(histories), "--start", "2007-01-01", "--end", "2015-12-31"]
         result = CliRunner().invoke(app, [*call, "--out", str(folder)])
         assert result.exit_code == 0, result.output
+    checked = CliRunner().invoke(app, ["check", str(folder)])
+    assert checked.exit_code == 0, checked.output
     settings = yaml.safe_load((ROOT / "pipelines" / "edgar.yaml").read_text())
     small = yaml.safe_load((world / "config.yaml").read_text())
     settings["encoder"] = small["encoder"] | {
