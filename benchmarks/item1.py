@@ -1,9 +1,10 @@
 """Speed and boundaries of Item 1 against edgartools' parser, on 48 real annual reports.
 
 Usage: ``python benchmarks/item1.py --data ../shared/data``. Both sides read the same HTML in this process, document by
-document, one right after the other; edgartools builds the whole document with its tables, of which this asks for Item 1
-alone, and keeps page numbers and page heads, which can make it differ here. What is right is known from `pipelines/item1_headings.csv`: a description is right
-if its letters begin and end as those between the two headings do; whether it holds the heading itself is left open.
+document, one right after the other. edgartools builds the whole document with its tables, of which this asks for Item 1
+alone; it keeps page numbers and page heads, which can make it differ here. What is right is known from
+`pipelines/item1_headings.csv`: a description is right if its letters begin and end as those between the two headings
+do; whether it holds the heading itself is left open.
 The last line is one JSON object; `max_difference` is the largest relative difference of the number of letters.
 """
 
