@@ -17,8 +17,9 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from companysim.benchmark.returns import Windows, read_frame
+from companysim.benchmark.returns import Windows
 from companysim.errors import ConfigError, DataError
+from companysim.universe.tables import read_frame
 
 Unit = Literal["auto", "percent", "decimal"]
 RISK_FREE = "RF"
@@ -93,7 +94,7 @@ def read_factors(*paths: str | Path, unit: Unit = "auto") -> Factors:
 
 def _read_one(path: Path) -> pd.DataFrame:
     if path.suffix == ".parquet":
-        table = read_frame(path)
+        table = read_frame(path, "dates and factors")
         table = table if any(str(name).lower() in ("date", "month") for name in table.columns) else table.reset_index()
     else:
         try:

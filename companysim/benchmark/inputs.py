@@ -10,10 +10,12 @@ import numpy as np
 import pandas as pd
 
 from companysim.benchmark.groupings import LEVELS, Grouping, classification, partition
-from companysim.benchmark.returns import IDS, MISSING_TEXT, read_frame
 from companysim.clustering import SpanningTree, cosine_tree, spanning_tree
 from companysim.errors import DataError
 from companysim.similarity import Cosine
+from companysim.universe.panels import IDS
+from companysim.universe.schemas import codes_schema
+from companysim.universe.tables import MISSING, check_table, group_labels, read_frame
 
 CLUSTERS = ("cluster", "group", "label")
 SCORES = ("similarity", "score", "cosine_similarity")
@@ -53,7 +55,9 @@ def read_features(path: str | Path) -> Features:
     DataError
         If the file cannot be read or has none of these forms, an id stands twice, or a value is no finite number.
     """
-    table = read_frame(path)
+    table = read_frame(path, "vectors, similarities, pairs or groups", numbers=True)
+    if table.empty or not len(table.columns):
+        raise DataError(f"{path}: the table has no rows")
     name = Path(path).name.split(".")[0]
     table.columns = [str(column) for column in table.columns]
     lower = {column.lower(): column for column in table.columns}
@@ -74,7 +78,8 @@ def read_features(path: str | Path) -> Features:
     rest = table.drop(columns=[key, *(column for column in table.columns if column != key and column.lower() in IDS)])
     cluster = next((lower[group] for group in CLUSTERS if group in lower), None)
     if cluster is not None:
-        return Features(name, "partition", ids, pd.DataFrame({"cluster": table[cluster].to_numpy()}, index=list(ids)))
+        labels = group_labels(table[cluster]).to_numpy()
+        return Features(name, "partition", ids, pd.DataFrame({"cluster": labels}, index=list(ids)))
     if rest.empty or not len(rest.columns):
         raise DataError(f"{path}: there is no column of features beside {key!r}: give one or more")
     numbers = _numbers(rest, path)
@@ -131,7 +136,7 @@ def grouping_of(features: Features, ids: Sequence[str], share_of_pairs: float) -
 
 
 def read_codes(path: str | Path) -> pd.DataFrame:
-    """Read a classification table as text, indexed by id.
+    """Read a classification table as text, indexed by id. It may be long (scheme, code): what `companysim data` writes.
 
     Returns
     -------
@@ -144,32 +149,29 @@ def read_codes(path: str | Path) -> pd.DataFrame:
     DataError
         If no column names the companies or a scheme, an id stands twice, or a code has too many digits.
     """
-    table = read_frame(path)
+    table = read_frame(path, f"a column {' or '.join(IDS)} and codes")
     lower = {str(column).lower(): column for column in table.columns}
     key = next((lower[key] for key in IDS if key in lower), None)
+    if key is not None and {"scheme", "code"} <= set(lower):
+        table = table.pivot_table(
+            index=key, columns=lower["scheme"], values=lower["code"], aggfunc="first"
+        ).reset_index()
+        lower = {str(column).lower(): column for column in table.columns}
     schemes = {scheme: lower[name] for name, (scheme, _) in CODES.items() if name in lower}
     if key is None or not schemes:
         raise DataError(
             f"{path}: a classification needs a column {' or '.join(IDS)} and one or more of {', '.join(LEVELS)}; "
             f"this one has {', '.join(lower)}"
         )
-    ids = pd.Index(_text(table[key]))
-    if ids.has_duplicates:
-        raise DataError(f"{path}: {ids[ids.duplicated()][0]} stands more than once: give each company one row")
-    digits = {scheme: width for scheme, width in CODES.values()}
-    found = pd.DataFrame(index=ids)
+    widths = dict(CODES.values())
+    codes = {"ticker": _text(table[key])}
     for scheme, column in schemes.items():
-        codes = pd.Series(_text(table[column]), index=ids).where(lambda code: ~code.isin(MISSING_TEXT), "")
-        width = digits[scheme]
-        if width:
-            codes = codes.where(codes == "", codes.str.zfill(width))
-            wrong = codes[~codes.str.fullmatch(rf"(\d{{{width}}})?")]
-            if len(wrong):
-                code = f"the {scheme.upper()} code {wrong.iloc[0]!r} of {wrong.index[0]}"
-                raise DataError(f"{path}: {code} must have {width} digits, or be left empty")
-        found[scheme] = codes
+        texts = ["" if text in MISSING else text for text in _text(table[column])]
+        codes[scheme] = [text and text.zfill(widths[scheme]) for text in texts]
+    checked = check_table(pd.DataFrame(codes), codes_schema(schemes), str(path))
+    found = checked.set_index("ticker").rename_axis(None)
     if "filed" in lower:
-        found["filed"] = pd.to_datetime(pd.Series(table[lower["filed"]].to_numpy(), index=ids), errors="coerce")
+        found["filed"] = pd.to_datetime(table[lower["filed"]].to_numpy(), errors="coerce")
     return found
 
 

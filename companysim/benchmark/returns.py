@@ -13,17 +13,14 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-import pyarrow
 
 from companysim.benchmark.correlations import MIN_MONTHS, correlation
 from companysim.errors import ConfigError, DataError
+from companysim.universe.panels import panel, returns_shaped
+from companysim.universe.tables import read_frame
 
 Frequency = Literal["monthly", "daily"]
-DATES = ("date", "month")
-IDS = ("ticker", "id", "company", "cik")
-VALUES = {"log_return": "log", "return": "simple", "simple_return": "simple", "ret": "simple", "adj_close": "price"}
-MISSING_TEXT = ("", "NA", "N/A", "nan", "NaN", "None", "<NA>", "null", ".")
-"""What stands for a missing number or code in a CSV file; a company may well have the ticker NA."""
+KINDS = {"log returns": "log", "returns": "simple", "prices": "price"}
 MIN_DAYS = 120
 """Common days a pair needs in a year of daily returns, as nine of twelve months in a year of monthly ones."""
 
@@ -252,43 +249,11 @@ def read_returns(path: str | Path) -> pd.DataFrame:
     Raises
     ------
     DataError
-        If the file cannot be read, a date or number cannot, a day has two values, or a simple return is -1 or less.
+        If the file cannot be read, a date or number cannot, a day has two values, or a simple return is -1 or less; the
+        message names the column and the first bad rows.
     """
-    table = read_frame(path)
-    names = {str(name).lower(): name for name in table.columns}
-    date = next((names[name] for name in DATES if name in names), table.columns[0])
-    dates = pd.to_datetime(table[date], errors="coerce", format="mixed" if table[date].dtype.kind not in "M" else None)
-    if dates.isna().any():
-        row = int(dates.isna().to_numpy().argmax())
-        raise DataError(f"{path}: {table[date].iloc[row]!r} (row {row + 1}) is no date: write 2012-02-28")
-    value = next((name for name in VALUES if name in names), None)
-    key = next((name for name in IDS if name in names), None)
-    if (value is None) != (key is None):
-        lacking = "a column " + " or ".join(IDS if key is None else VALUES)
-        raise DataError(f"{path}: a long table of returns needs {lacking}; this one has {', '.join(names)}")
-    if value is None:
-        kind, wide = "simple", table.drop(columns=date)
-        wide.index = pd.DatetimeIndex(dates, name="date")
-        if wide.shape[1] == 0:
-            raise DataError(f"{path}: there is no column of returns beside the date: give one a company")
-        wide.columns = wide.columns.astype(str)
-        if wide.index.has_duplicates:
-            day = pd.DatetimeIndex(wide.index)[wide.index.duplicated()][0]
-            raise DataError(f"{path}: {day:%Y-%m-%d} stands more than once: keep one row a date")
-    else:
-        kind = VALUES[value]
-        long = pd.DataFrame({"date": dates, "id": table[names[str(key)]].astype(str), "value": table[names[value]]})
-        twice = long[long.duplicated(["date", "id"])]
-        if len(twice):
-            first = twice.iloc[0]
-            raise DataError(f"{path}: {first['id']} has more than one value on {first['date']:%Y-%m-%d}: keep one")
-        wide = long.pivot(index="date", columns="id", values="value")
-    numbers = wide.apply(pd.to_numeric, errors="coerce")
-    wrong = numbers.isna() & wide.notna() & ~wide.isin(MISSING_TEXT)
-    if wrong.to_numpy().any():
-        row, column = np.argwhere(wrong.to_numpy())[0]
-        raise DataError(f"{path}: {wide.iloc[row, column]!r} of {wide.columns[column]} is no number")
-    return log_returns_of(numbers.sort_index().sort_index(axis=1), kind, str(path))
+    table, schema = returns_shaped(read_frame(path, "returns or prices"), str(path))
+    return log_returns_of(panel(table, schema, str(path)), KINDS[schema.name], str(path))
 
 
 def log_returns_of(values: pd.DataFrame, kind: str, source: str = "returns") -> pd.DataFrame:
@@ -305,23 +270,6 @@ def log_returns_of(values: pd.DataFrame, kind: str, source: str = "returns") -> 
     logs = np.log(found.to_numpy()) if kind == "price" else np.log1p(found.to_numpy())
     result = pd.DataFrame(logs, found.index, found.columns)
     return result.diff().iloc[1:] if kind == "price" else result
-
-
-def read_frame(path: str | Path) -> pd.DataFrame:
-    """Read a parquet or CSV file as it is; a `DataError` names the file that cannot be read or is empty."""
-    file = Path(path)
-    if not file.is_file():
-        raise DataError(f"no file {file}: give a parquet or CSV file")
-    try:
-        if file.suffix == ".parquet":
-            table = pd.read_parquet(file)
-        else:
-            table = pd.read_csv(file, keep_default_na=False, na_values=[""])
-    except (ValueError, OSError, EOFError, pyarrow.ArrowException) as error:
-        raise DataError(f"cannot read {file} ({' '.join(str(error).split())}): give a parquet or CSV file") from error
-    if table.empty or not len(table.columns):
-        raise DataError(f"{file}: the table has no rows")
-    return table
 
 
 def frequency_of(returns: pd.DataFrame) -> Frequency:

@@ -1,17 +1,16 @@
-"""Reading and validating the input tables. Column names are the contract between the stages.
+"""Reading and validating tables: what breaks a schema of `companysim.universe.schemas` is said in one sentence.
 
-filings   : filing_id, cik, ticker, company, fiscal_year, filed, text
-companies : ticker, cik, company, sic, sic_source, gics, gics_source   (codes may be empty)
-prices    : date, ticker, adj_close                                    (long; split and dividend adjusted)
+Everything a user brings goes through here, whatever reads it: one reader of files, one conversion of text to values,
+one check. Nothing is repaired silently and nothing bad is dropped: a table is accepted as it is or refused.
 """
 
 from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,59 +21,37 @@ import pyarrow
 from companysim.errors import DataError
 
 UNVERIFIED = "unverified"
-
-_ONCE: dict[str, Any] = {"unique": True, "report_duplicates": "exclude_first"}
-FILINGS = pa.DataFrameSchema(
-    {
-        "filing_id": pa.Column(str, pa.Check.str_length(min_value=1), coerce=True, **_ONCE),
-        "cik": pa.Column(int, pa.Check.gt(0), coerce=True),
-        "ticker": pa.Column(str, pa.Check.str_length(min_value=1), coerce=True),
-        "company": pa.Column(str, coerce=True),
-        "fiscal_year": pa.Column(int, pa.Check.in_range(1900, 2200), coerce=True),
-        "filed": pa.Column("datetime64[ns]", coerce=True),
-        "text": pa.Column(str, pa.Check.str_contains(r"[^\W_]"), coerce=False),
-    },
-    name="filings",
-)
-TEXTS = pa.DataFrameSchema(
-    {
-        "filing_id": pa.Column(str, pa.Check.str_length(min_value=1), coerce=True, **_ONCE),
-        "text": pa.Column(str, coerce=False, nullable=True),
-    },
-    name="texts",
-)
-"""What encoding needs of filings; a text may be empty, which encoding records as a failure."""
-COMPANIES = pa.DataFrameSchema(
-    {
-        "ticker": pa.Column(str, pa.Check.str_length(min_value=1), coerce=True, **_ONCE),
-        "cik": pa.Column(int, pa.Check.gt(0), coerce=True),
-        "company": pa.Column(str, coerce=True),
-        "sic": pa.Column(str, pa.Check.str_matches(r"^([0-9]{4})?$"), coerce=True),
-        "sic_source": pa.Column(str, coerce=True),
-        "gics": pa.Column(str, pa.Check.str_matches(r"^([0-9]{8})?$"), coerce=True),
-        "gics_source": pa.Column(str, coerce=True),
-    },
-    name="companies",
-)
-PRICES = pa.DataFrameSchema(
-    {
-        "date": pa.Column("datetime64[ns]", coerce=True),
-        "ticker": pa.Column(str, pa.Check.str_length(min_value=1), coerce=True),
-        "adj_close": pa.Column(float, [pa.Check.gt(0), pa.Check(np.isfinite, name="finite")], coerce=True),
-    },
-    unique=["ticker", "date"],
-    report_duplicates="exclude_first",
-    name="prices",
-)
-OPTIONAL = ("sic", "sic_source", "gics", "gics_source")
+MISSING = ("", "NA", "N/A", "nan", "NaN", "None", "<NA>", "null", ".")
+"""What stands for a missing number or code where one may be missing; a company may well have the ticker NA."""
 _RULES = {
     "greater_than": "it must be positive",
+    "simple": "a simple return is above -1 (write -0.05 for -5 %)",
     "finite": "it must be a finite number",
-    "str_matches": "a SIC code has four digits and a GICS code eight, or leave it empty",
+    "past": "it lies in the future",
+    "sic": "a SIC code has four digits and a GICS code eight, or leave it empty",
+    "gics": "a SIC code has four digits and a GICS code eight, or leave it empty",
     "in_range": "it is out of range",
+    "greater_than_or_equal_to": "it must be 0 or more",
 }
-_DATE = r"^(\d{4}-\d\d-\d\d|\d{8})(?:[T ]\d\d:[\d:.]+\s?(?:Z|[+-]\d\d:?\d\d)?)?$"
+_DATE = r"^(\d{4}-\d\d-\d\d|\d{8})(?:[T ]\d\d:[\d:.]+\s?(Z|[+-]\d\d:?\d\d)?)?$"
 _LISTED = 12
+_ROWS = 3
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One way in which a table breaks its schema.
+
+    Attributes
+    ----------
+    sentence : str
+        What is wrong and what to do, with column, first bad rows (counted from 1, the header not included) and value.
+    rows : tuple of int
+        All bad rows, counted from 0; empty if the whole table is to blame.
+    """
+
+    sentence: str
+    rows: tuple[int, ...] = ()
 
 
 def read_table(path: str | Path, schema: pa.DataFrameSchema) -> pd.DataFrame:
@@ -85,7 +62,7 @@ def read_table(path: str | Path, schema: pa.DataFrameSchema) -> pd.DataFrame:
     path : path
         ``.parquet``, ``.csv`` or ``.csv.gz``.
     schema : pandera DataFrameSchema
-        `FILINGS`, `COMPANIES` or `PRICES`. Further columns are dropped.
+        One of `companysim.universe.schemas`. Further columns are dropped.
 
     Returns
     -------
@@ -96,43 +73,110 @@ def read_table(path: str | Path, schema: pa.DataFrameSchema) -> pd.DataFrame:
     ------
     DataError
         If the file is missing, empty or unreadable, a column is missing, or a value cannot be used. The message
-        names file, column and first bad row (rows are counted from 1, the header not included).
+        names file, column and first bad rows (rows are counted from 1, the header not included).
+    """
+    return check_table(read_frame(path, f"the columns {', '.join(schema.columns)}"), schema, str(path))
+
+
+def read_frame(path: str | Path, columns: str, *, numbers: bool = False) -> pd.DataFrame:
+    """Read a parquet or CSV file as it is: CSV as text, so that tickers such as NA or TRUE survive.
+
+    Parameters
+    ----------
+    path : path
+    columns : str
+        What the file should hold, for the sentence about a missing one.
+    numbers : bool
+        Read the columns of a CSV file that hold numbers as such; text takes ten times their memory.
+
+    Returns
+    -------
+    DataFrame
+        An index of dates in a parquet file becomes a column; a column that stands twice stays twice.
+
+    Raises
+    ------
+    DataError
+        If the file is missing or unreadable.
     """
     file = Path(path)
     if not file.is_file():
-        raise DataError(f"no file {file}: give a parquet or CSV file with the columns {', '.join(schema.columns)}")
+        raise DataError(f"no file {file}: give a parquet or CSV file with {columns}")
     try:
         if file.suffix == ".parquet":
-            table = pd.read_parquet(file)
-        else:
-            with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
-                table = pd.read_csv(stream, dtype=str, keep_default_na=False)
+            return plain_frame(pd.read_parquet(file))
+        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
+            if numbers:
+                return pd.read_csv(stream, keep_default_na=False, na_values=[""], encoding="utf-8-sig")
+            table = pd.read_csv(stream, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        # Left to itself pandas would call the second of two columns A "A.1", and that would be a company.
+        return table.iloc[1:].set_axis(table.iloc[0].str.strip().tolist(), axis=1).reset_index(drop=True)
     except (ValueError, OSError, EOFError, zlib.error, pyarrow.ArrowException) as error:
         raise DataError(f"cannot read {file} ({' '.join(str(error).split())}): give a parquet or CSV file") from error
-    return check_table(table, schema, str(file))
+
+
+def group_labels(column: pd.Series) -> pd.Series:
+    """Names of groups as text; empty for none, which may also be written as a negative number."""
+    text = column.astype(object).where(column.notna(), "").astype(str).str.strip()
+    whole = text.str.replace(r"^(-?\d+)\.0$", r"\1", regex=True)
+    return whole.where(~(whole.isin(MISSING) | whole.str.fullmatch(r"-\d+")), "")
+
+
+def plain_frame(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose index of dates, if it has one, is its first column."""
+    if not isinstance(table.index, pd.DatetimeIndex):
+        return table
+    return table.reset_index(names=table.index.name or "date")
 
 
 def check_table(table: pd.DataFrame, schema: pa.DataFrameSchema, source: str) -> pd.DataFrame:
     """Check a table that is already in memory; `source` names it in errors. See `read_table`."""
+    checked, problems = examine(table, schema)
+    if problems:
+        raise DataError(f"{source}: {problems[0].sentence}")
+    return checked
+
+
+def examine(table: pd.DataFrame, schema: pa.DataFrameSchema) -> tuple[pd.DataFrame, list[Problem]]:
+    """Check a table and list everything that is wrong with it.
+
+    Returns
+    -------
+    table : DataFrame
+        The schema's columns, of the rows nothing is wrong with.
+    problems : list of Problem
+        In the order of the columns; values that cannot be read come before values that can and are not allowed.
+    """
     names = list(table.columns)
     missing = [name for name in schema.columns if name not in names]
     if missing:
-        raise DataError(
-            f"{source}: column {missing[0]!r} is missing; {schema.name} needs {', '.join(schema.columns)} "
-            f"and this table has {_listed(names)}"
-        )
+        needs = f"{schema.name} needs {', '.join(schema.columns)}"
+        sentence = f"column {missing[0]!r} is missing; {needs} and this table has {_listed(names)}"
+        return table.iloc[:0], [Problem(sentence)]
     twice = [name for name in schema.columns if names.count(name) > 1]
     if twice:
-        raise DataError(f"{source}: column {twice[0]!r} stands {names.count(twice[0])} times: keep one")
+        return table.iloc[:0], [Problem(f"column {twice[0]!r} stands {names.count(twice[0])} times: keep one")]
     if table.empty:
-        raise DataError(f"{source}: the table has no rows")
-    table = table[list(schema.columns)].reset_index(drop=True)
-    for name, column in schema.columns.items():
-        table[name] = _converted(table[name], str(column.dtype), source, column.nullable or name in OPTIONAL)
+        return table, [Problem("the table has no rows")]
+    given = table[list(schema.columns)].reset_index(drop=True)
+    problems: list[Problem] = []
+    columns = {
+        name: _converted(given[name], str(column.dtype), column.nullable, problems)
+        for name, column in schema.columns.items()
+    }
+    bad = sorted({row for problem in problems for row in problem.rows})
+    usable = pd.DataFrame(columns).drop(index=bad)
+    if usable.empty:
+        return usable, problems
     try:
-        return schema.validate(table)
-    except pandera.errors.SchemaError as error:
-        raise DataError(f"{source}: {_sentence(error, table)}") from error
+        usable = schema.validate(usable, lazy=True)
+    except pandera.errors.SchemaErrors as errors:
+        found = [_problem(error, usable) for error in errors.schema_errors]
+        order = {name: place for place, name in enumerate(schema.columns)}
+        ranks = [order.get(str(error.schema.name), len(order)) for error in errors.schema_errors]
+        problems += [problem for _, problem in sorted(zip(ranks, found, strict=True), key=lambda pair: pair[0])]
+        usable = usable.drop(index=sorted({row for problem in found for row in problem.rows}))
+    return usable.reset_index(drop=True), problems
 
 
 def _listed(names: Sequence[object]) -> str:
@@ -142,8 +186,8 @@ def _listed(names: Sequence[object]) -> str:
     return (", ".join(shown) or "none") + (f" and {further} more" if further else "")
 
 
-def _converted(values: pd.Series, dtype: str, source: str, optional: bool) -> pd.Series:
-    """Convert a column, so that text read from CSV and typed parquet end up alike; refuse what is missing."""
+def _converted(values: pd.Series, dtype: str, optional: bool, problems: list[Problem]) -> pd.Series:
+    """Convert a column, so that text read from CSV and typed parquet end up alike; note what cannot be."""
     is_text, is_day = dtype.startswith(("str", "object")), dtype.startswith("datetime")
     if is_day:
         typed = pd.api.types.is_datetime64_any_dtype(values)
@@ -151,63 +195,105 @@ def _converted(values: pd.Series, dtype: str, source: str, optional: bool) -> pd
         typed = not is_text and pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
     if not typed:
         values = values.astype("object").where(values.notna(), "").astype(str).str.strip()
-    if optional:
+    empty = values.isna() if typed else values == ""
+    if optional and is_text:
         return values
-    _refuse(values.isna() if typed else values == "", values, source, None)
+    if optional and not typed:
+        empty = values.isin(MISSING)
+    if not optional:
+        _note(empty, values, None, problems)
     if is_text:
         return values
     if is_day:
-        days = _days(values)
-        _refuse(days.isna(), values, source, "it must be a date from 1900 to 2199 (write 2012-02-28)")
+        days, mixed = _days(values)
+        _note(days.isna() & ~empty, values, "it must be a date from 1900 to 2199 (write 2012-02-28)", problems)
+        _note(mixed, values, "other rows are in another time zone; write the exchange's day alone", problems)
         return days
-    numbers = pd.to_numeric(values, errors="coerce").astype(float)
-    _refuse(numbers.isna(), values, source, "it must be a number")
+    numbers = pd.to_numeric(values.mask(empty), errors="coerce").astype(float)
+    wrong = numbers.isna() & ~empty
+    _note(wrong, values, "it must be a number", problems)
     if not dtype.startswith("int"):
         return numbers
-    _refuse((numbers % 1 != 0) | (numbers.abs() > 2**53), values, source, "it must be a whole number")
-    return numbers.astype("int64")
+    broken = (numbers % 1 != 0) & ~wrong & ~empty | (numbers.abs() > 2**53)
+    _note(broken, values, "it must be a whole number", problems)
+    return numbers.where(~(broken | wrong | empty), 0).astype("int64")
 
 
-def _days(values: pd.Series) -> pd.Series:
-    """Calendar days as written, whatever the time and zone beside them; NaT where that is no day."""
+def _days(values: pd.Series) -> tuple[pd.Series, pd.Series]:
+    """Calendar days as written, whatever the time and zone beside them, NaT where that is no day; and mixed zones.
+
+    A day is the day at the exchange, and daylight saving moves its clock by an hour. Where the zones of a column differ
+    by more, some rows are not in the exchange's zone and their day may be the one before or after: those that differ
+    from the first row with a zone are marked.
+    """
+    none = pd.Series(False, values.index)
     if pd.api.types.is_datetime64_any_dtype(values):
         days: pd.Series = values.dt.tz_localize(None).dt.normalize()
+        mixed = none
     else:
-        written = values.str.extract(_DATE)[0].str.replace("-", "")
-        days = pd.to_datetime(written, format="%Y%m%d", errors="coerce")
-    return days.where(days.dt.year.between(1900, 2199)).astype("datetime64[ns]")
+        parts = values.str.extract(_DATE)
+        days = pd.to_datetime(parts[0].str.replace("-", ""), format="%Y%m%d", errors="coerce")
+        zones = parts[1].dropna().map(_minutes)
+        mixed = none if zones.empty else (zones - zones.iloc[0]).abs().gt(60).reindex(values.index, fill_value=False)
+    return days.where(days.dt.year.between(1900, 2199)).astype("datetime64[ns]"), mixed
 
 
-def _refuse(bad: pd.Series, values: pd.Series, source: str, rule: str | None) -> None:
-    """Raise for the first bad value; without a rule it is bad because it is missing."""
-    if bad.any():
-        row = int(bad.to_numpy().argmax())
-        place = f"(row {row + 1})"
-        if rule is None:
-            raise DataError(f"{source}: column {values.name!r} has no value {place}: fill it or remove the row")
-        raise DataError(f"{source}: column {values.name!r} holds {_quoted(values.iloc[row])} {place}: {rule}")
+def _minutes(zone: str) -> int:
+    """Minutes of an offset from UTC such as ``-05:00``."""
+    if zone == "Z":
+        return 0
+    digits = zone[1:].replace(":", "")
+    return (-1 if zone[0] == "-" else 1) * (60 * int(digits[:2]) + int(digits[2:]))
+
+
+def _note(bad: pd.Series, values: pd.Series, rule: str | None, problems: list[Problem]) -> None:
+    """Note the bad values of a column; without a rule they are bad because they are missing."""
+    rows = np.flatnonzero(bad.to_numpy())
+    if len(rows):
+        held = "has no value" if rule is None else f"holds {_quoted(values.iloc[rows[0]])}"
+        remedy = rule or "fill it or remove the row"
+        sentence = f"column {values.name!r} {held} {_place(rows)}: {remedy}"
+        problems.append(Problem(sentence, tuple(map(int, rows))))
+
+
+def _place(rows: Iterable[int]) -> str:
+    """First bad rows, counted from 1."""
+    first, *further = (int(row) + 1 for row in rows)
+    if not further:
+        return f"(row {first})"
+    shown = ", ".join(map(str, further[:_ROWS])) + (", ..." if len(further) > _ROWS else "")
+    return f"(row {first}) and {len(further)} more ({'rows' if len(further) > 1 else 'row'} {shown})"
 
 
 def _quoted(value: object) -> str:
     """Return a value in quotes, in one line and not too long to read."""
+    if isinstance(value, pd.Timestamp) and value == value.normalize():
+        value = f"{value:%Y-%m-%d}"
     text = repr(str(value))
     return text if len(text) <= 60 else f"{text[:56]}...{text[0]}"
 
 
-def _sentence(error: pandera.errors.SchemaError, table: pd.DataFrame) -> str:
-    """First failure of a schema in one sentence with column, row and value."""
-    cases = error.failure_cases
-    row = int(cases["index"].iloc[0])
-    place = f"(row {row + 1})"
+def _problem(error: pandera.errors.SchemaError, table: pd.DataFrame) -> Problem:
+    """Say what one failed check of a schema found, in one sentence with column, rows and value."""
+    rows = sorted({int(row) for row in error.failure_cases["index"]})
+    place, bad = _place(rows), table.loc[rows[0]]
     kind = error.check.name if isinstance(error.check, pa.Check) else str(error.check)
     column = str(error.schema.name)
     if not isinstance(error.schema, pa.Column):  # the uniqueness of whole rows
-        bad = table.iloc[row]
-        return f"ticker {bad['ticker']!r} has more than one price on {bad['date']:%Y-%m-%d} {place}: keep one"
-    value = table[column].iloc[row]
+        key = list(error.schema.unique)
+        if set(key) == {"ticker", "date"}:
+            what = "price" if error.schema.name == "prices" else "return"
+            return Problem(
+                f"ticker {bad['ticker']!r} has more than one {what} on {bad['date']:%Y-%m-%d} {place}: keep one",
+                tuple(rows),
+            )
+        shown = ", ".join(f"{name} {_quoted(bad[name])}" for name in key)
+        return Problem(f"{shown} stands more than once {place}: keep one", tuple(rows))
     if "unique" in str(kind):
-        return f"column {column!r} repeats {_quoted(value)} {place}: each may stand once"
-    if column == "text":
-        return f"column 'text' holds no word {place}: remove the filing or give its text"
-    rule = _RULES.get(str(kind), "it is not allowed")
-    return f"column {column!r} holds {_quoted(value)} {place}: {rule}"
+        sentence = f"column {column!r} repeats {_quoted(bad[column])} {place}: each may stand once"
+    elif column == "text":
+        sentence = f"column 'text' holds no word {place}: remove the filing or give its text"
+    else:
+        rule = _RULES.get(str(kind), "it is not allowed")
+        sentence = f"column {column!r} holds {_quoted(bad[column])} {place}: {rule}"
+    return Problem(sentence, tuple(rows))

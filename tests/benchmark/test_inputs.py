@@ -96,7 +96,9 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
 
 def test_codes_keep_their_zeros_and_may_be_missing(tmp_path: Path) -> None:
     path = tmp_path / "c.csv"
-    path.write_text("ticker,sic,gics8,ff48,filed\nAA,100,10101010,Agric,2012-03-01\nBB,,,NA,\nNA,6021,40101010,Banks,2012-01-09\n")
+    path.write_text(
+        "ticker,sic,gics8,ff48,filed\nAA,100,10101010,Agric,2012-03-01\nBB,,,NA,\nNA,6021,40101010,Banks,2012-01-09\n"
+    )
     found = read_codes(path)
     assert found.index.tolist() == ["AA", "BB", "NA"]
     assert found["sic"].tolist() == ["0100", "", "6021"]
@@ -109,14 +111,23 @@ def test_codes_keep_their_zeros_and_may_be_missing(tmp_path: Path) -> None:
     assert schemes_of(found, ["BB"]) == []
 
 
+def test_a_long_table_of_codes_is_the_same_as_a_wide_one(tmp_path: Path) -> None:
+    wide, long = tmp_path / "wide.csv", tmp_path / "long.parquet"
+    wide.write_text("ticker,sic,ff48\nAA,0100,Agric\nBB,6021,Banks\nCC,,Other\n")
+    rows = [("AA", "sic", "0100"), ("BB", "sic", "6021"), ("BB", "ff48", "Banks"), ("AA", "ff48", "Agric")]
+    rows += [("CC", "ff48", "Other"), ("CC", "sic_division", "D")]
+    pd.DataFrame(rows, columns=["ticker", "scheme", "code"]).assign(cik=1).to_parquet(long)
+    pd.testing.assert_frame_equal(read_codes(long), read_codes(wide), check_names=False)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("ticker,industry\nAA,x\n", "one or more of sic, gics, ff48"),
         ("sic\n6021\n", "ticker"),
-        ("ticker,sic\nAA,60211\n", "4 digits"),
-        ("ticker,gics\nAA,401010AB\n", "8 digits"),
-        ("ticker,sic\nAA,1\nAA,2\n", "more than once"),
+        ("ticker,sic\nAA,60211\n", "'sic' holds '60211' .row 1.: a SIC code has four digits"),
+        ("ticker,gics\nAA,401010AB\n", "'gics' holds '401010AB' .row 1."),
+        ("ticker,sic\nAA,1\nAA,2\n", "'ticker' repeats 'AA' .row 2."),
     ],
 )
 def test_bad_codes_are_refused(tmp_path: Path, text: str, words: str) -> None:

@@ -153,13 +153,13 @@ def test_long_and_wide_simple_and_log_and_prices_read_alike(tmp_path: Path, rng:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("date,ticker,return\n2010-01-31,A,0.1\n2010-01-31,A,0.2\n", "more than one value"),
+        ("date,ticker,return\n2010-01-31,A,0.1\n2010-01-31,A,0.2\n", "more than one return on 2010-01-31 .row 2."),
         ("date,ticker,return\n2010-01-31,A,-1\n", "above -1"),
         ("date,ticker,adj_close\n2010-01-31,A,0\n", "positive"),
-        ("date,ticker,return\n2010-99-31,A,0.1\n", "no date"),
-        ("date,ticker,return\n2010-01-31,A,x\n", "no number"),
+        ("date,ticker,return\n2010-99-31,A,0.1\n", "'2010-99-31' .row 1.: it must be a date"),
+        ("date,ticker,return\n2010-01-31,A,x\n", "'x' .row 1.: it must be a number"),
         ("date,ticker,volume\n2010-01-31,A,1\n", "return"),
-        ("date,A\n2010-01-31,0.1\n2010-01-31,0.2\n", "more than once"),
+        ("date,A\n2010-01-31,0.1\n2010-01-31,0.2\n", "'date' repeats '2010-01-31' .row 2."),
         ("date,A\n", "no rows"),
         ("", "cannot read"),
     ],
@@ -170,6 +170,13 @@ def test_bad_returns_are_refused_in_one_sentence(tmp_path: Path, text: str, word
     with pytest.raises(DataError, match=words) as refusal:
         read_returns(path)
     assert str(path) in str(refusal.value)
+
+
+@pytest.mark.parametrize("written", ["2010-{:02}", "2010{:02}"])
+def test_months_are_month_ends(tmp_path: Path, written: str) -> None:
+    path = tmp_path / "r.csv"
+    path.write_text("month,A\n" + "".join(f"{written.format(month)},0.1\n" for month in (2, 1)))
+    assert read_returns(path).index.tolist() == [pd.Timestamp("2010-01-31"), pd.Timestamp("2010-02-28")]
 
 
 def test_a_missing_return_may_be_written_na(tmp_path: Path) -> None:

@@ -18,6 +18,9 @@ from pandas.testing import assert_frame_equal
 
 from companysim.errors import DataError
 from companysim.universe import COMPANIES, FILINGS, PRICES, check_table, read_table
+from companysim.universe.panels import panel
+from companysim.universe.schemas import CLASSIFICATIONS, PAIRS, PARTITIONS, RETURNS, factors_schema
+from companysim.universe.tables import examine
 
 GOOD = {
     "filings": pd.DataFrame(
@@ -106,7 +109,7 @@ def test_every_format_gives_back_the_table_that_was_written(tmp_path: Path, name
 @given(
     rows=st.lists(
         st.tuples(
-            st.dates(datetime.date(1900, 1, 1), datetime.date(2199, 12, 31)),
+            st.dates(datetime.date(1900, 1, 1), datetime.date(2025, 12, 31)),
             TEXT,
             st.floats(min_value=5e-324, max_value=1e300, allow_subnormal=True),
         ),
@@ -246,6 +249,24 @@ def test_what_is_no_unmistakable_day_is_refused(tmp_path: Path, bad: str) -> Non
     assert "write 2012-02-28" in message
 
 
+@pytest.mark.parametrize("write", WRITERS)
+def test_a_day_that_has_not_come_is_refused(tmp_path: Path, write: Writer) -> None:
+    later = pd.Timestamp.now().normalize() + pd.Timedelta(days=3)
+    message = refusal(write(tmp_path, GOOD["prices"].assign(date=[pd.Timestamp("2012-01-03"), later, later])), PRICES)
+    assert f"column 'date' holds '{later:%Y-%m-%d}' (row 2) and 1 more (row 3): it lies in the future" in message
+    today = pd.Timestamp.now().normalize()
+    read_table(write(tmp_path, GOOD["prices"].assign(date=[today, today, today - pd.Timedelta(days=1)])), PRICES)
+
+
+def test_days_of_different_exchanges_in_one_table_are_refused(tmp_path: Path) -> None:
+    written = ["2012-01-03T16:00:00-05:00", "2012-07-03T16:00:00-04:00", "2012-01-04T08:00:00Z"]
+    message = refusal(as_csv(tmp_path, GOOD["prices"].assign(date=written)), PRICES)
+    assert "column 'date' holds '2012-01-04T08:00:00Z' (row 3): other rows are in another time zone" in message
+    stamps = [pd.Timestamp(day) for day in written]
+    with pytest.raises(DataError, match="other rows are in another time zone"):
+        check_table(GOOD["prices"].assign(date=pd.Series(stamps, dtype=object)), PRICES, "here")
+
+
 def test_dates_given_as_whole_numbers_are_the_same_in_both_formats(tmp_path: Path) -> None:
     frame = GOOD["prices"].assign(date=[20120103, 20120103, 20120104])
     for write in WRITERS:
@@ -259,7 +280,7 @@ def test_numbers_that_are_no_dates_are_not_nanoseconds_since_1970(tmp_path: Path
 
 def test_typed_dates_out_of_range_are_refused(tmp_path: Path) -> None:
     frame = GOOD["prices"].assign(date=np.array(["2012-01-03", "9999-12-31", "1500-01-01"], "datetime64[s]"))
-    assert "column 'date' holds '9999-12-31 00:00:00' (row 2)" in refusal(as_parquet(tmp_path, frame), PRICES)
+    assert "column 'date' holds '9999-12-31' (row 2) and 1 more (row 3)" in refusal(as_parquet(tmp_path, frame), PRICES)
 
 
 def test_date_objects_are_days(tmp_path: Path) -> None:
@@ -345,14 +366,14 @@ def test_a_column_that_stands_twice_is_refused() -> None:
 @pytest.mark.parametrize("blank", ["", "  "], ids=["empty", "spaces"])
 def test_a_missing_value_in_csv_is_refused(tmp_path: Path, name: str, column: str, blank: str) -> None:
     message = refusal(as_csv(tmp_path, with_bad(name, column, blank)), SCHEMAS[name])
-    assert f"column {column!r} has no value (row 2): fill it or remove the row" in message
+    assert f"column {column!r} has no value (row 2) and 1 more (row 3): fill it or remove the row" in message
 
 
 @pytest.mark.parametrize(("name", "column"), REQUIRED)
 def test_a_missing_value_in_parquet_is_refused(tmp_path: Path, name: str, column: str) -> None:
     frame = with_bad(name, column, None).infer_objects()
     message = refusal(as_parquet(tmp_path, frame), SCHEMAS[name])
-    assert f"column {column!r} has no value (row 2): fill it or remove the row" in message
+    assert f"column {column!r} has no value (row 2) and 1 more (row 3): fill it or remove the row" in message
 
 
 @pytest.mark.parametrize(
@@ -409,7 +430,7 @@ def test_bad_typed_prices_are_refused_like_written_ones(tmp_path: Path, bad: flo
 
 def test_truth_values_are_no_prices(tmp_path: Path) -> None:
     frame = GOOD["prices"].assign(adj_close=[True, True, False])
-    assert "column 'adj_close' holds 'True' (row 1): it must be a number" in refusal(
+    assert "column 'adj_close' holds 'True' (row 1) and 2 more (rows 2, 3): it must be a number" in refusal(
         as_parquet(tmp_path, frame), PRICES
     )
 
@@ -425,7 +446,7 @@ def test_a_typed_cik_with_a_fraction_is_not_cut_off(tmp_path: Path) -> None:
 def test_a_wordless_text_is_refused(tmp_path: Path, wordless: str) -> None:
     for write in WRITERS:
         message = refusal(write(tmp_path, with_bad("filings", "text", wordless)), FILINGS)
-        assert "column 'text' holds no word (row 2): remove the filing or give its text" in message
+        assert "column 'text' holds no word (row 2) and 1 more (row 3): remove the filing or give its text" in message
 
 
 @pytest.mark.parametrize("write", WRITERS)
@@ -435,7 +456,88 @@ def test_a_second_price_of_a_ticker_on_one_day_names_ticker_day_and_the_repeatin
     again = GOOD["prices"].iloc[[1]].assign(adj_close=9.0)
     frame = pd.concat([GOOD["prices"], again, again], ignore_index=True)
     message = refusal(write(tmp_path, frame), PRICES)
-    assert "ticker 'B' has more than one price on 2012-01-03 (row 4): keep one" in message
+    assert "ticker 'B' has more than one price on 2012-01-03 (row 4) and 1 more (row 5): keep one" in message
+
+
+def test_many_bad_rows_are_counted_and_the_first_named(tmp_path: Path) -> None:
+    frame = pd.concat([GOOD["prices"]] * 4, ignore_index=True).assign(adj_close=[1.0, *[-1.0] * 11])
+    assert "(row 2) and 10 more (rows 3, 4, 5, ...): it must be positive" in refusal(as_csv(tmp_path, frame), PRICES)
+
+
+def test_everything_wrong_is_listed_and_what_is_right_is_left() -> None:
+    frame = pd.DataFrame(
+        {
+            "date": ["2012-01-03", "2012-01-03", "soon", "2012-01-05", "2012-01-06", "2012-01-06"],
+            "ticker": ["A", "A", "A", "A", "A", "B"],
+            "adj_close": ["1", "2", "3", "dear", "-4", "6"],
+        }
+    )
+    usable, problems = examine(frame, PRICES)
+    assert [problem.rows for problem in problems] == [(2,), (3,), (4,), (1,)]
+    assert usable.to_dict("list") == {
+        "date": [pd.Timestamp("2012-01-03"), pd.Timestamp("2012-01-06")],
+        "ticker": ["A", "B"],
+        "adj_close": [1.0, 6.0],
+    }
+
+
+@pytest.mark.parametrize(
+    ("schema", "frame", "words"),
+    [
+        (RETURNS, {"date": ["2012-01-31"], "ticker": ["A"], "return": ["-1"]}, "a simple return is above -1"),
+        (
+            RETURNS,
+            {"date": ["2012-01-31"] * 2, "ticker": ["A"] * 2, "return": ["", "0.1"]},
+            "'A' has more than one return on 2012-01-31 (row 2)",
+        ),
+        (
+            CLASSIFICATIONS,
+            {"cik": [1, 1], "scheme": ["sic", "sic"], "code": ["1000", "2000"], "label": ["", ""]},
+            "cik '1', scheme 'sic' stands more than once (row 2)",
+        ),
+        (
+            PARTITIONS,
+            {"method": ["m"], "year": [15], "cluster": ["1"], "filing_id": ["f"]},
+            "column 'year' holds '15' (row 1): it is out of range",
+        ),
+        (
+            PAIRS,
+            {name: ["1"] for name in PAIRS.columns} | {"p_value": ["1.5"], "formation_start": ["2012-01-01"]},
+            "column 'formation_end' holds '1' (row 1): it must be a date",
+        ),
+        (factors_schema(["SMB"]), {"date": ["2012-01-31"], "SMB": [""]}, "column 'SMB' has no value (row 1)"),
+        (factors_schema(["SMB"]), {"date": ["2012-01-31"] * 2, "SMB": [1, 2]}, "'date' repeats '2012-01-31' (row 2)"),
+    ],
+)
+def test_every_other_table_is_checked_too(
+    schema: pa.DataFrameSchema, frame: dict[str, list[object]], words: str
+) -> None:
+    with pytest.raises(DataError) as caught:
+        check_table(pd.DataFrame(frame), schema, "here")
+    assert words in str(caught.value)
+
+
+def test_an_empty_return_is_none_and_no_error() -> None:
+    table = pd.DataFrame({"date": ["2012-01-31"] * 3, "ticker": ["A", "B", "C"], "return": ["", "NA", "-0.5"]})
+    found = check_table(table, RETURNS, "here")["return"]
+    assert found.isna().tolist() == [True, True, False]
+
+
+def test_long_and_wide_are_one_panel_and_bad_values_name_the_tickers_column() -> None:
+    wide = pd.DataFrame({"day": ["2012-01-04", "2012-01-03"], "B": ["2", ""], "A": ["1", "3"]})
+    long = pd.DataFrame(
+        {"date": ["2012-01-04", "2012-01-04", "2012-01-03"], "ticker": ["B", "A", "A"], "adj_close": [2.0, 1.0, 3.0]}
+    )
+    first, second = panel(wide, PRICES, "here"), panel(long, PRICES, "here")
+    assert_frame_equal(first, second, check_freq=False)
+    assert first.columns.tolist() == ["A", "B"]
+    assert first["A"].tolist() == [3.0, 1.0]
+    with pytest.raises(DataError, match=r"^here: column 'B' holds '-2.0' \(row 1\): it must be positive$"):
+        panel(wide.assign(B=["-2", "1"]), PRICES, "here")
+    with pytest.raises(DataError, match=r"^here: column 'date' repeats '2012-01-04' \(row 2\)"):
+        panel(wide.assign(day="2012-01-04"), PRICES, "here")
+    with pytest.raises(DataError, match="no column of prices beside the date"):
+        panel(wide[["day"]], PRICES, "here")
 
 
 @pytest.mark.parametrize(("name", "column"), [("filings", "filing_id"), ("companies", "ticker")])
@@ -443,7 +545,7 @@ def test_a_repeated_key_names_the_repeating_row(tmp_path: Path, name: str, colum
     first = GOOD[name][column][0]
     for write in WRITERS:
         message = refusal(write(tmp_path, with_bad(name, column, first)), SCHEMAS[name])
-        assert f"column {column!r} repeats {first!r} (row 2): each may stand once" in message
+        assert f"column {column!r} repeats {first!r} (row 2) and 1 more (row 3): each may stand once" in message
 
 
 def test_several_filings_and_several_lines_of_one_company_are_fine(tmp_path: Path) -> None:
@@ -453,7 +555,7 @@ def test_several_filings_and_several_lines_of_one_company_are_fine(tmp_path: Pat
 
 def test_a_trailing_comma_does_not_shift_the_columns_silently(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text("date,ticker,adj_close\n2012-01-03,A,1,\n2012-01-04,A,2,\n")
-    assert "column 'date' holds 'A' (row 1)" in refusal(tmp_path / "p.csv", PRICES)
+    assert "Expected 3 fields in line 2, saw 4" in refusal(tmp_path / "p.csv", PRICES)
 
 
 def test_a_row_that_is_too_short_lacks_a_value(tmp_path: Path) -> None:
