@@ -1,0 +1,105 @@
+"""Clusters and the latents that define them: from the run's explanations where it has them, else computed here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from companysim.report.html.material import Material
+
+DEFINING = 6
+"""Latents named for each cluster."""
+
+
+def label_table(material: Material) -> pd.DataFrame:
+    """Read the labels of all latents: latent, label, method (how the label was made), by latent."""
+    table = pd.read_parquet(material.run.root / "explain" / "labels.parquet")
+    if "method" not in table:
+        table["method"] = "terms"
+    return table.drop_duplicates("latent").set_index("latent")
+
+
+def cluster_rows(material: Material) -> list[dict[str, Any]]:
+    """One entry a cluster of `Run.clusters`, the largest first.
+
+    Returns
+    -------
+    list of dict
+        ``members`` (rows of `Run.companies`, by ticker), ``correlation`` (mean monthly correlation of its pairs over
+        the benchmark's years, None without one), ``rule``, ``precision``, ``recall`` (None unless the run's
+        explanations have them), ``latents`` (a list of latent, inside, outside).
+    """
+    run = material.run
+    row = {ticker: place for place, ticker in enumerate(run.companies["ticker"])}
+    members = [sorted(row[ticker] for ticker in str(found).split()) for found in run.clusters()["tickers"]]
+    rules, latents = _explanations(material)
+    found = []
+    for rows in members:
+        key = frozenset(run.companies["ticker"].iloc[rows])
+        rule = rules.get(key, {})
+        found.append(
+            {
+                "members": rows,
+                "correlation": _mean_correlation(material, rows),
+                "rule": rule.get("rule"),
+                "precision": rule.get("precision"),
+                "recall": rule.get("recall"),
+                "latents": latents[key] if key in latents else defining_latents(material, rows),
+            }
+        )
+    return found
+
+
+def defining_latents(material: Material, members: list[int], count: int = DEFINING) -> list[dict[str, Any]]:
+    """Latents whose mean share of a document's activation is highest in a cluster relative to all other companies.
+
+    Ranked by ``inside - outside``, the difference of the means of `Material.latents`; ties go to the smaller latent.
+    """
+    n = material.latents.shape[0]
+    total = np.asarray(material.latents[members].sum(axis=0)).ravel()
+    inside = total / len(members)
+    outside = (material.usual * n - total) / max(n - len(members), 1)
+    order = np.argsort(outside - inside, kind="stable")[:count]
+    return [
+        {"latent": int(j), "inside": round(float(inside[j]), 4), "outside": round(float(outside[j]), 4)}
+        for j in order
+        if inside[j] > outside[j]
+    ]
+
+
+def _mean_correlation(material: Material, rows: list[int]) -> float | None:
+    """Mean over years of the mean correlation of a cluster's pairs."""
+    above = np.triu_indices(len(rows), 1)
+    yearly = [values[np.ix_(rows, rows)][above] for values in material.monthly.values()]
+    means = [float(np.nanmean(values)) for values in yearly if np.isfinite(values).any()]
+    return round(float(np.mean(means)), 4) if means else None
+
+
+def _explanations(material: Material) -> tuple[dict[frozenset[str], dict[str, Any]], dict[frozenset[str], list[Any]]]:
+    """Rules and defining latents the run's explain stage wrote, by the tickers of the cluster; empty where it did not.
+
+    Clusters are known by their companies, so that no numbering has to agree.
+    """
+    folder = material.run.root / "explain"
+    if not (folder / "clusters.parquet").is_file():
+        return {}, {}
+    clusters = pd.read_parquet(folder / "clusters.parquet").astype(object)
+    clusters = clusters.where(clusters.notna(), None)
+    keys = {row.cluster: _tickers(row.companies) for row in clusters.itertuples()}
+    wanted = [name for name in ("rule", "precision", "recall") if name in clusters]
+    rules = {keys[row["cluster"]]: {name: row[name] for name in wanted} for row in clusters.to_dict("records")}
+    latents: dict[frozenset[str], list[Any]] = {}
+    if (folder / "cluster_latents.parquet").is_file():
+        table = pd.read_parquet(folder / "cluster_latents.parquet").sort_values(["cluster", "rank"])
+        for row in table[table["cluster"].isin(list(keys))].itertuples():
+            inside, outside = (round(float(value), 4) for value in (row.inside, row.outside))
+            latents.setdefault(keys[row.cluster], []).append(
+                {"latent": int(row.latent), "inside": inside, "outside": outside}
+            )
+    return rules, {key: rows[:DEFINING] for key, rows in latents.items()}
+
+
+def _tickers(companies: Any) -> frozenset[str]:
+    return frozenset(companies.split() if isinstance(companies, str) else companies)
