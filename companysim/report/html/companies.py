@@ -116,7 +116,7 @@ def peer_rows(material: Material, count: int = PEERS) -> list[list[dict[str, Any
 
 
 def outstanding(material: Material, row: int, count: int = 3) -> list[int]:
-    """Latents whose share of a description's activation is most above the mean over companies, strongest first."""
+    """Latents whose weight in a description is most above the mean over companies, strongest first."""
     start, stop = material.latents.indptr[row : row + 2]
     active = material.latents.indices[start:stop]
     excess = material.latents.data[start:stop] - material.usual[active]

@@ -53,7 +53,7 @@ def cluster_rows(material: Material) -> list[dict[str, Any]]:
 
 
 def defining_latents(material: Material, members: list[int], count: int = DEFINING) -> list[dict[str, Any]]:
-    """Latents whose mean share of a document's activation is highest in a cluster relative to all other companies.
+    """Latents whose mean weight in the descriptions of a cluster is most above that in all others.
 
     Ranked by ``inside - outside``, the difference of the means of `Material.latents`; ties go to the smaller latent.
     """

@@ -125,6 +125,6 @@ function histogram(bins, top) {
     const anchor = ["start", "middle", "end"][2 * share];
     root.append(svg("text", { class: "tick", x: share * width, y: base + 16, "text-anchor": anchor }, figure(share * top)));
   }
-  root.append(svg("text", { class: "axis", x: width / 2, y: height - 6, "text-anchor": "middle" }, "share of the description's activation"));
+  root.append(svg("text", { class: "axis", x: width / 2, y: height - 6, "text-anchor": "middle" }, "weight in the description"));
   return root;
 }

@@ -44,7 +44,7 @@ function clusterPage(k) {
   return [
     back(), el("h1", {}, `Cluster ${k}`), definitions(facts),
     el("h2", {}, "What its companies share"),
-    el("p", { class: "quiet" }, "Mean share of a description's activation inside the cluster, and outside."),
+    el("p", { class: "quiet" }, "Mean weight of the latent in the descriptions of the cluster, and in all others (weight: its entry of the description's unit vector)."),
     el("div", { class: "scroll" }, el("table", {}, el("thead", {}, el("tr", {}, ["latent", "inside", "", "outside", ""].map((name) => el("th", { scope: "col" }, name)))),
       el("tbody", {}, cluster.latents.map((entry) => el("tr", {}, el("td", {}, latentLink(entry.latent)), el("td", { class: "num" }, figure(entry.inside)), el("td", {}, bar(entry.inside, "inside")), el("td", { class: "num" }, figure(entry.outside)), el("td", {}, bar(entry.outside, "outside"))))))),
     el("h2", {}, "Its companies"),
@@ -61,11 +61,11 @@ function latentPage(number) {
     back(), el("h1", {}, `Latent ${number}: ${latent.label || "no label"}`),
     definitions([["label made from", made], ["active in", `${latent.active} of ${data.companies.length} companies`], ["reason for peers", `${latent.named} times`]]),
     el("p", {}, "Defines ", latent.clusters.length ? latent.clusters.map((k) => el("a", { class: "chip", href: `#cluster/${k}` }, `cluster ${k}`)) : "no cluster"),
-    el("h2", {}, "Its values"), el("p", { class: "quiet" }, "Companies in whose description it is active, by its share of the description's activation."), histogram(latent.bins, latent.top),
+    el("h2", {}, "Its values"), el("p", { class: "quiet" }, "Companies in whose description it is active, by its weight there (its entry of the description's unit vector)."), histogram(latent.bins, latent.top),
     el("h2", {}, "Strongest passages"), el("p", { class: "quiet" }, "The token on which it fires most is marked; one passage a company."),
     latent.snippets.length ? el("ul", { class: "snippets" }, latent.snippets.map((snippet) => el("li", {}, el("blockquote", {}, snippet.parts[0], el("mark", {}, snippet.parts[1]), snippet.parts[2]), el("span", { class: "quiet" }, companyLink(snippet.i), ` ${data.companies[snippet.i].name}, activation ${figure(snippet.v, 1)}`)))) : el("p", {}, "None kept."),
     el("h2", {}, "Strongest companies"),
-    el("div", { class: "scroll" }, el("table", {}, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "ticker"), el("th", { scope: "col" }, "company"), el("th", { scope: "col", class: "num" }, "share"))),
+    el("div", { class: "scroll" }, el("table", {}, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "ticker"), el("th", { scope: "col" }, "company"), el("th", { scope: "col", class: "num" }, "weight"))),
       el("tbody", {}, latent.strongest.map(([i, value]) => el("tr", {}, el("td", {}, companyLink(i)), el("td", {}, data.companies[i].name), el("td", { class: "num" }, figure(value))))))),
   ];
 }
