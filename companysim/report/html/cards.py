@@ -33,7 +33,7 @@ def facts(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:
             [
                 ("companies", f"{universe['companies']:,}"),
                 ("left out", dropped),
-                ("descriptions", f"fiscal years {min(years)} to {max(years)}, readable by {config.universe.as_of}"),
+                ("descriptions", f"fiscal {_span(years)}, readable by {config.universe.as_of}"),
                 ("prices", f"{universe['prices'][0]} to {universe['prices'][1]}"),
                 ("codes", f"SIC of {universe['with_sic']:,}, GICS of {universe['with_gics']:,} companies"),
             ],
@@ -99,6 +99,10 @@ def citation(run: Run) -> str:
         f"{run.config.encoder.model} at {run.config.encoder.hook}}}\n"
         "}"
     )
+
+
+def _span(years: list[int]) -> str:
+    return f"year {years[0]}" if len(years) == 1 else f"years {min(years)} to {max(years)}"
 
 
 def _roll(months: int | None) -> str:

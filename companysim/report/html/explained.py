@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from companysim.report.html.material import Material
+from companysim.report.html.material import Material, read_table
 
 DEFINING = 6
 """Latents named for each cluster."""
@@ -15,7 +15,7 @@ DEFINING = 6
 
 def label_table(material: Material) -> pd.DataFrame:
     """Read the labels of all latents: latent, label, method (how the label was made), by latent."""
-    table = pd.read_parquet(material.run.root / "explain" / "labels.parquet")
+    table = read_table(material.run, "explain/labels.parquet")
     if "method" not in table:
         table["method"] = "terms"
     return table.drop_duplicates("latent").set_index("latent")
@@ -85,14 +85,14 @@ def _explanations(material: Material) -> tuple[dict[frozenset[str], dict[str, An
     folder = material.run.root / "explain"
     if not (folder / "clusters.parquet").is_file():
         return {}, {}
-    clusters = pd.read_parquet(folder / "clusters.parquet").astype(object)
+    clusters = read_table(material.run, "explain/clusters.parquet").astype(object)
     clusters = clusters.where(clusters.notna(), None)
     keys = {row.cluster: _tickers(row.companies) for row in clusters.itertuples()}
     wanted = [name for name in ("rule", "precision", "recall") if name in clusters]
     rules = {keys[row["cluster"]]: {name: row[name] for name in wanted} for row in clusters.to_dict("records")}
     latents: dict[frozenset[str], list[Any]] = {}
     if (folder / "cluster_latents.parquet").is_file():
-        table = pd.read_parquet(folder / "cluster_latents.parquet").sort_values(["cluster", "rank"])
+        table = read_table(material.run, "explain/cluster_latents.parquet").sort_values(["cluster", "rank"])
         for row in table[table["cluster"].isin(list(keys))].itertuples():
             inside, outside = (round(float(value), 4) for value in (row.inside, row.outside))
             latents.setdefault(keys[row.cluster], []).append(

@@ -6,11 +6,10 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from companysim.encoding.encode import clean
 from companysim.report.html.explained import label_table
-from companysim.report.html.material import Material
+from companysim.report.html.material import Material, read_table
 
 PAGES = 400
 SNIPPETS = 8
@@ -78,10 +77,7 @@ def spare_labels(material: Material, latents: dict[str, dict[str, Any]], used: s
 
 def _snippets(material: Material, latents: list[int]) -> dict[int, list[dict[str, Any]]]:
     """Strongest passages by latent: ``i`` (company), ``v`` (peak activation), text before, at and after the peak."""
-    path = material.run.root / "encoding" / "snippets.parquet"
-    if not path.is_file():
-        return {}
-    table = pd.read_parquet(path)
+    table = read_table(material.run, "encoding/snippets.parquet")
     table = table[table["latent"].isin(latents)].sort_values(["latent", "rank"]).groupby("latent").head(SNIPPETS)
     place = {filing: row for row, filing in enumerate(material.run.companies["filing_id"])}
     texts = {filing: clean(material.run.companies["text"].iloc[row]) for filing, row in place.items()}

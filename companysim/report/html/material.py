@@ -10,9 +10,18 @@ import scipy.sparse as sp
 
 from companysim.benchmark import calendar_windows, correlation
 from companysim.encoding.store import Store
+from companysim.errors import RunError
 from companysim.matrices import load_arrays
 from companysim.results import Run
 from companysim.universe import log_returns
+
+
+def read_table(run: Run, name: str) -> pd.DataFrame:
+    """Read a parquet file of a run; raises `RunError` if it is missing or damaged."""
+    try:
+        return pd.read_parquet(run.root / name)
+    except (OSError, ValueError) as error:
+        raise RunError(f"cannot read {run.root / name} ({error}): run again to make it anew") from error
 
 
 class Material:
@@ -65,5 +74,5 @@ class Material:
 
     @cached_property
     def _prices(self) -> pd.DataFrame:
-        prices = pd.read_parquet(self.run.root / "universe" / "prices.parquet")
+        prices = read_table(self.run, "universe/prices.parquet")
         return prices[self.run.companies["ticker"].tolist()].dropna(how="all")

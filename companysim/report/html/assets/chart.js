@@ -48,7 +48,7 @@ function lineChart(box, spec) {
     root.append(svg("text", { class: "tick", x, y: height - edge.bottom + 16, "text-anchor": "middle" }, spec.x.format(tick)));
     last = x;
   }
-  for (const tick of ticks(y0, y1, 5)) {
+  for (const tick of ticks(y0, y1, 7)) {
     root.append(svg("line", { class: "grid", x1: edge.left, x2: width - edge.right, y1: py(tick), y2: py(tick) }));
     root.append(svg("text", { class: "tick", x: edge.left - 6, y: py(tick) + 4, "text-anchor": "end" }, spec.y.format(tick)));
   }
