@@ -20,12 +20,14 @@ from companysim.serve.database import COMPARED, Tables
 from companysim.serve.guard import LOOPBACK, Guard
 
 TYPES = {"csv": "text/csv; charset=utf-8", "json": "application/json", "parquet": "application/vnd.apache.parquet"}
-ASSETS = {"/": ("page.html", "text/html"), "/page.js": ("page.js", "text/javascript"), "/page.css": ("page.css", "text/css")}
+ASSETS = {
+    "/": ("page.html", "text/html"),
+    "/page.js": ("page.js", "text/javascript"),
+    "/page.css": ("page.css", "text/css"),
+}
 
 
-def application(
-    runs: dict[str, Path], hosts: frozenset[str] | None = LOOPBACK, token: str | None = None
-) -> Starlette:
+def application(runs: dict[str, Path], hosts: frozenset[str] | None = LOOPBACK, token: str | None = None) -> Starlette:
     """Build the page over finished runs.
 
     Parameters

@@ -41,7 +41,9 @@ def names_of(host: str, token: str | None) -> frozenset[str] | None:
         If the host is reachable from elsewhere and there is no token, or the token is short.
     """
     if token is not None and len(token) < TOKEN_LENGTH:
-        raise ConfigError(f"the token has {len(token)} characters: give {TOKEN_LENGTH} or more, as `openssl rand -hex 16`")
+        raise ConfigError(
+            f"the token has {len(token)} characters: give {TOKEN_LENGTH} or more, as `openssl rand -hex 16`"
+        )
     try:
         address = ipaddress.ip_address(host)
     except ValueError:

@@ -31,12 +31,12 @@ def test_search_sort_and_turn_pages(run: cs.Run, page: Any) -> None:
     page.get_by_role("button", name="cik", exact=True).click()
     lowest = str(run.companies.sort_values("cik")["ticker"].iloc[0])
     page.locator("#rows tbody tr:first-child td:first-child", has_text=lowest).wait_for()
-    page.get_by_label("Table", exact=True).first.select_option("trades")
+    page.locator("#table").select_option("trades")
     page.locator("#rows th", has_text="pnl_net").wait_for()
 
 
 def test_downloads_hold_the_table(run: cs.Run, page: Any) -> None:
-    page.get_by_label("Table", exact=True).first.select_option("benchmark")
+    page.locator("#table").select_option("benchmark")
     page.locator("#rows th", has_text="pair_weighted").wait_for()
     with page.expect_download() as started:
         page.locator("#downloads").get_by_role("link", name="csv").click()
@@ -46,7 +46,7 @@ def test_downloads_hold_the_table(run: cs.Run, page: Any) -> None:
 
 def test_runs_are_compared(run: cs.Run, page: Any) -> None:
     page.locator("#comparison tbody tr").first.wait_for()
-    page.get_by_label("Figure").select_option("pair_weighted")
+    page.locator("#figure").select_option("pair_weighted")
     shown = page.locator("#comparison tbody tr").filter(has_text="sae").first.inner_text().split()
     assert float(shown[1]) == pytest.approx(run.summary["benchmark"][0]["pair_weighted"], abs=1e-5)
     assert float(shown[-1]) == 0

@@ -6,15 +6,19 @@ import base64
 import hashlib
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 import companysim as cs
+from companysim.cli_report import report
 from companysim.errors import RunError
 from companysim.report.html import write_report
 from companysim.report.html.page import embedded, page_data, render
@@ -100,7 +104,15 @@ def test_every_grouping_and_headline_figure_is_there(tiny_run: cs.Run, read: Rea
         for place in range(len(tiny_run.summary[section])):
             assert {f"{section}.{place}.{key}" for key in wanted} <= set(read.cells)
     for place in range(len(tiny_run.summary["backtest"])):
-        for key in ("pairs", "trades", "sharpe_gross", "sharpe_net", "sharpe_low backtest", "placebo_p", "max_drawdown"):
+        for key in (
+            "pairs",
+            "trades",
+            "sharpe_gross",
+            "sharpe_net",
+            "sharpe_low backtest",
+            "placebo_p",
+            "max_drawdown",
+        ):
             assert any(path.startswith(f"backtest.{place}.{key}") for path in read.cells), key
 
 
@@ -111,7 +123,9 @@ def test_nothing_is_fetched_and_nothing_else_may_run(read: Reader) -> None:
         assert not loading & set(attributes), (tag, attributes)
         assert not any(name.startswith("on") for name in attributes), (tag, attributes)
         assert attributes.get("href", "#").startswith("#"), attributes
-    policy = next(a["content"] for t, a in read.tags if t == "meta" and a.get("http-equiv") == "Content-Security-Policy")
+    policy = next(
+        a["content"] for t, a in read.tags if t == "meta" and a.get("http-equiv") == "Content-Security-Policy"
+    )
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
     block, script = read.inside["script"]
@@ -151,9 +165,17 @@ def test_the_same_run_gives_the_same_file(tiny_run: cs.Run, page: str, tmp_path:
     assert path.read_text(encoding="utf-8") == page
 
 
-def test_a_missing_file_is_named(tiny_run: cs.Run, tmp_path: Path) -> None:
-    import shutil
+def test_the_command_writes_the_report_where_it_says(tiny_run: cs.Run, page: str, tmp_path: Path) -> None:
+    app = typer.Typer()
+    app.command()(report)
+    root = Path(shutil.copytree(tiny_run.root, tmp_path / "run"))
+    for arguments, path in (([], root / "report.html"), (["--out", str(tmp_path / "r.html")], tmp_path / "r.html")):
+        result = CliRunner().invoke(app, [str(root), *arguments], catch_exceptions=False)
+        assert result.stdout.strip() == str(path)
+        assert path.read_text(encoding="utf-8") == page
 
+
+def test_a_missing_file_is_named(tiny_run: cs.Run, tmp_path: Path) -> None:
     root = Path(shutil.copytree(tiny_run.root, tmp_path / "run"))
     (root / "explain" / "labels.parquet").unlink()
     with pytest.raises(RunError, match="explain/labels.parquet"):

@@ -13,9 +13,7 @@ from companysim.config import SAMPLE
 from companysim.results import Run
 from companysim.universe import bundled
 
-PAPER = (
-    "Molinari, M., et al. Interpretable Company Similarity with Sparse Autoencoders. arXiv:2412.02605, ACL 2025 (industry)."
-)
+PAPER = "Molinari, M., et al. Interpretable Company Similarity with Sparse Autoencoders. arXiv:2412.02605, ACL 2025 (industry)."
 
 
 def facts(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:
@@ -45,7 +43,10 @@ def facts(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:
                 ("sparse autoencoder", str(encoder["sae"])),
                 ("tokens", f"{encoder['tokens']:,}"),
                 ("similarity", f"{encoder['similarity']}, latents pooled by {config.similarity.pool}"),
-                ("clusters", f"spanning tree cut at distance {theta['theta']:.4f} ({theta['theta_z']:+.2f} in z units)"),
+                (
+                    "clusters",
+                    f"spanning tree cut at distance {theta['theta']:.4f} ({theta['theta_z']:+.2f} in z units)",
+                ),
                 ("sentence embedding", config.encoder.embedding),
             ],
         ),

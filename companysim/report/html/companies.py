@@ -69,21 +69,21 @@ def company_rows(material: Material, clusters: dict[str, int], seed: int) -> lis
     room = max(200, min(1500, DESCRIPTIONS // len(companies)))
     return [
         {
-            "ticker": row.ticker,
-            "name": row.company,
-            "lines": row.lines,
-            "sic": row.sic,
-            "gics": row.gics,
-            "division": division(row.sic),
-            "sector": sector(row.gics),
-            "cluster": clusters.get(str(row.ticker), -1),
-            "text": _cut(" ".join(str(row.text).split()), room),
-            "latents": outstanding(material, row.Index),
-            "filed": f"{pd.Timestamp(row.filed):%Y-%m-%d}",
-            "x": round(float(x), 4),
-            "y": round(float(y), 4),
+            "ticker": row["ticker"],
+            "name": row["company"],
+            "lines": row["lines"],
+            "sic": row["sic"],
+            "gics": row["gics"],
+            "division": division(row["sic"]),
+            "sector": sector(row["gics"]),
+            "cluster": clusters.get(row["ticker"], -1),
+            "text": _cut(" ".join(row["text"].split()), room),
+            "latents": outstanding(material, place),
+            "filed": f"{pd.Timestamp(row['filed']):%Y-%m-%d}",
+            "x": round(float(places[place, 0]), 4),
+            "y": round(float(places[place, 1]), 4),
         }
-        for row, (x, y) in zip(companies.itertuples(), places, strict=True)
+        for place, row in enumerate(companies.to_dict("records"))
     ]
 
 
@@ -105,7 +105,7 @@ def peer_rows(material: Material, count: int = PEERS) -> list[list[dict[str, Any
             [
                 {
                     "i": i,
-                    "s": round(float(values[i]), 4),
+                    "s": round(float(values[i]), 6),
                     "r": _finite(material.daily[row, i]),
                     "why": shared(own, material, i),
                 }
@@ -136,7 +136,7 @@ def shared(own: np.ndarray, material: Material, other: int) -> list[int]:
 
 
 def _finite(value: float) -> float | None:
-    return round(float(value), 4) if np.isfinite(value) else None
+    return round(float(value), 6) if np.isfinite(value) else None
 
 
 def _cut(text: str, room: int) -> str:

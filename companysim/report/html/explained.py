@@ -63,7 +63,7 @@ def defining_latents(material: Material, members: list[int], count: int = DEFINI
     outside = (material.usual * n - total) / max(n - len(members), 1)
     order = np.argsort(outside - inside, kind="stable")[:count]
     return [
-        {"latent": int(j), "inside": round(float(inside[j]), 4), "outside": round(float(outside[j]), 4)}
+        {"latent": int(j), "inside": round(float(inside[j]), 6), "outside": round(float(outside[j]), 6)}
         for j in order
         if inside[j] > outside[j]
     ]
@@ -74,7 +74,7 @@ def _mean_correlation(material: Material, rows: list[int]) -> float | None:
     above = np.triu_indices(len(rows), 1)
     yearly = [values[np.ix_(rows, rows)][above] for values in material.monthly.values()]
     means = [float(np.nanmean(values)) for values in yearly if np.isfinite(values).any()]
-    return round(float(np.mean(means)), 4) if means else None
+    return round(float(np.mean(means)), 6) if means else None
 
 
 def _explanations(material: Material) -> tuple[dict[frozenset[str], dict[str, Any]], dict[frozenset[str], list[Any]]]:
@@ -93,11 +93,9 @@ def _explanations(material: Material) -> tuple[dict[frozenset[str], dict[str, An
     latents: dict[frozenset[str], list[Any]] = {}
     if (folder / "cluster_latents.parquet").is_file():
         table = read_table(material.run, "explain/cluster_latents.parquet").sort_values(["cluster", "rank"])
-        for row in table[table["cluster"].isin(list(keys))].itertuples():
-            inside, outside = (round(float(value), 4) for value in (row.inside, row.outside))
-            latents.setdefault(keys[row.cluster], []).append(
-                {"latent": int(row.latent), "inside": inside, "outside": outside}
-            )
+        for row in table[table["cluster"].isin(list(keys))].to_dict("records"):
+            entry = {name: round(float(row[name]), 6) for name in ("inside", "outside")}
+            latents.setdefault(keys[row["cluster"]], []).append({"latent": int(row["latent"]), **entry})
     return rules, {key: rows[:DEFINING] for key, rows in latents.items()}
 
 

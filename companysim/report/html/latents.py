@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -59,9 +60,9 @@ def latent_rows(
             "label": str(labels["label"].get(latent, "")),
             "method": str(labels["method"].get(latent, "")),
             "active": len(rows),
-            "top": round(top, 4),
+            "top": round(top, 6),
             "bins": counts.tolist(),
-            "strongest": [[int(rows[i]), round(float(values[i]), 4)] for i in order],
+            "strongest": [[int(rows[i]), round(float(values[i]), 6)] for i in order],
             "clusters": defines.get(latent, []),
             "named": named[latent],
             "snippets": snippets.get(latent, []),
@@ -82,9 +83,9 @@ def _snippets(material: Material, latents: list[int]) -> dict[int, list[dict[str
     place = {filing: row for row, filing in enumerate(material.run.companies["filing_id"])}
     texts = {filing: clean(material.run.companies["text"].iloc[row]) for filing, row in place.items()}
     found: dict[int, list[dict[str, Any]]] = {}
-    for row in table[table["filing_id"].isin(list(place))].itertuples():
-        text = texts[row.filing_id]
-        parts = [text[row.start : row.peak_start], text[row.peak_start : row.peak_end], text[row.peak_end : row.end]]
-        entry = {"i": place[row.filing_id], "v": round(float(row.value), 2), "parts": parts}
-        found.setdefault(int(row.latent), []).append(entry)
+    for row in table[table["filing_id"].isin(list(place))].to_dict("records"):
+        text, edges = texts[row["filing_id"]], [int(row[name]) for name in ("start", "peak_start", "peak_end", "end")]
+        parts = [text[start:stop] for start, stop in pairwise(edges)]
+        entry = {"i": place[row["filing_id"]], "v": round(float(row["value"]), 2), "parts": parts}
+        found.setdefault(int(row["latent"]), []).append(entry)
     return found
