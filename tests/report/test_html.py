@@ -178,7 +178,7 @@ def test_the_command_writes_the_report_where_it_says(tiny_run: cs.Run, page: str
 def test_a_missing_file_is_named(tiny_run: cs.Run, tmp_path: Path) -> None:
     root = Path(shutil.copytree(tiny_run.root, tmp_path / "run"))
     (root / "explain" / "labels.parquet").unlink()
-    with pytest.raises(RunError, match="explain/labels.parquet"):
+    with pytest.raises(RunError, match=r"explain/labels\.parquet"):
         page_data(cs.Run(root))
 
 

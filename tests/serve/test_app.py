@@ -33,7 +33,7 @@ def client(runs: dict[str, Path]) -> TestClient:
 
 def test_runs_beside_are_found(root: Path, runs: dict[str, Path]) -> None:
     assert list(runs) == ["it's a run", "second"]
-    with pytest.raises(RunError, match="no finished run in .*no run"):
+    with pytest.raises(RunError, match=r"no finished run in .*no run"):
         find_runs(root.parent / "no run")
 
 

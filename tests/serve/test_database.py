@@ -19,7 +19,7 @@ from tests.serve.conftest import NAMES, made
 
 def test_only_the_tables_that_are_there(tables: Tables) -> None:
     assert tables.names() == ["companies", "benchmark"]
-    with pytest.raises(DataError, match="no table 'trades'.*companies, benchmark"):
+    with pytest.raises(DataError, match=r"no table 'trades'.*companies, benchmark"):
         tables.page("trades")
     for name in ("../companies", "summary.json", "universe/companies.parquet", "companies; DROP"):
         with pytest.raises(DataError, match="no table"):
@@ -37,8 +37,8 @@ def test_rows_are_those_of_the_file(tables: Tables, root: Path) -> None:
 
 @pytest.mark.parametrize(
     ("search", "found"),
-    [("apple", [0]), ("INC", [0]), ("o'r", [1]), ("<script>", [2]), ("%", [3]), ("_", [3]), ("true", [3]), ("", [0, 1, 2, 3]),
-     ("' OR 1=1 --", []), ('"', [1])],
+    [("apple", [0]), ("INC", [0]), ("o'r", [1]), ("<script>", [2]), ("%", [3]), ("_", [3]), ("true", [3]),
+     ("", [0, 1, 2, 3]), ("' OR 1=1 --", []), ('"', [1])],
 )  # fmt: skip
 def test_search(tables: Tables, search: str, found: list[int]) -> None:
     page = tables.page("companies", search=search)
@@ -120,7 +120,7 @@ def test_the_connection_cannot_leave_the_folder(tables: Tables, root: Path, quer
     text = query.format(root=str(root).replace("'", "''"))
     with pytest.raises(RunError), tables._open() as connection:
         connection.execute(text).fetchall()
-    with tables._open() as connection, pytest.raises(duckdb.Error, match="Permission|Cannot|disabled|locked"):
+    with tables._open() as connection, pytest.raises(duckdb.Error, match=r"Permission|Cannot|disabled|locked"):
         connection.execute(text).fetchall()
     assert not (root.parent / "written.csv").exists()
 

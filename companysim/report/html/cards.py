@@ -13,7 +13,10 @@ from companysim.config import SAMPLE
 from companysim.results import Run
 from companysim.universe import bundled
 
-PAPER = "Molinari, M., et al. Interpretable Company Similarity with Sparse Autoencoders. arXiv:2412.02605, ACL 2025 (industry)."
+PAPER = (
+    "Molinari, M., et al. Interpretable Company Similarity with Sparse Autoencoders. "
+    "arXiv:2412.02605, ACL 2025 (industry)."
+)
 
 
 def facts(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:

@@ -9,7 +9,7 @@ from companysim.results import Run
 
 
 class Cell(NamedTuple):
-    """One cell: what is shown, and the path of its figure in ``summary.json``, such as ``benchmark.0.pair_weighted``."""
+    """One cell: what is shown, and where its figure stands in the summary, such as ``benchmark.0.pair_weighted``."""
 
     text: str
     path: str = ""
