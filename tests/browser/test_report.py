@@ -213,7 +213,8 @@ def test_everything_is_reached_by_tab(report: Any) -> None:
     assert [name for name in reached if name in wanted] == list(wanted)
     unnamed = report.evaluate(
         "() => [...document.querySelectorAll('input, select, button')]"
-        ".filter((node) => !(node.labels && node.labels.length) && !node.getAttribute('aria-label') && !node.textContent.trim()).map((node) => node.outerHTML)"
+        ".filter((node) => !(node.labels && node.labels.length) && !node.getAttribute('aria-label')"
+        " && !node.textContent.trim()).map((node) => node.outerHTML)"
     )
     assert unnamed == []
 
