@@ -23,7 +23,7 @@ const shown = (value) => (value === null ? "" : typeof value === "number" && !Nu
 function cell(column, value) {
   if (column === "ticker" && currentRun().report) return el("td", {}, el("a", { href: `/report/${part(byId("run").value)}#company/${part(value)}` }, shown(value)));
   const text = shown(value);
-  return el("td", { class: typeof value === "number" ? "num" : text.length > 60 ? "long" : "" }, text.length > 300 ? `${text.slice(0, 300)} …` : text);
+  return el("td", { class: typeof value === "number" ? "num" : text.length > 60 ? "long" : text.length < 14 ? "short" : "" }, text.length > 160 ? `${text.slice(0, 160).replace(/\s+\S*$/, "")} …` : text);
 }
 
 const currentRun = () => state.runs.find((run) => run.name === byId("run").value);

@@ -110,7 +110,7 @@ function groupText(group) {
 
 function companyHint(i) {
   const company = data.companies[i];
-  const text = company.text.length > 260 ? `${company.text.slice(0, 260)} …` : company.text;
+  const text = company.text.length > 260 ? `${company.text.slice(0, 260).replace(/\s+\S*$/, "")} …` : company.text;
   return [el("strong", {}, `${company.ticker}  ${company.name}`), el("p", {}, text), el("p", { class: "quiet" }, company.latents.map(label).join(" | "))];
 }
 
