@@ -147,6 +147,16 @@ def test_pages_of_clusters_and_latents(run: cs.Run, report: Any) -> None:
     assert report.locator("#report").is_visible()
 
 
+@pytest.mark.parametrize(
+    "hash_", ["#%E0%A4%A", "#cluster/length", "#cluster/99999", "#latent/constructor", "#company/none", "#x/y"]
+)
+def test_a_wrong_address_shows_the_report(report: Any, hash_: str) -> None:
+    report.evaluate(f"location.hash = {hash_!r}")
+    report.wait_for_timeout(50)
+    assert report.locator("#report").is_visible()
+    assert report.locator("#page").is_hidden()
+
+
 def test_tables_filter(run: cs.Run, report: Any) -> None:
     rows = report.locator("#cluster-table tbody tr")
     ticker = run.clusters()["tickers"].iloc[1].split()[0]

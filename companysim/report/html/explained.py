@@ -6,18 +6,24 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 
 from companysim.report.html.material import Material, read_table
 
 DEFINING = 6
 """Latents named for each cluster."""
+PRESENT = 3.0
+"""Multiple of the mean latent that fires in a description from which on a latent counts as present."""
+SCORES = ("precision", "recall", "held_out_precision", "held_out_recall")
 
 
 def label_table(material: Material) -> pd.DataFrame:
-    """Read the labels of all latents: latent, label, method (how the label was made), by latent."""
+    """Read the labels of all latents: label, method (how it was made), support (NaN where unknown), by latent."""
     table = read_table(material.run, "explain/labels.parquet")
     if "method" not in table:
         table["method"] = "terms"
+    if "support" not in table:
+        table["support"] = np.nan
     return table.drop_duplicates("latent").set_index("latent")
 
 
@@ -28,8 +34,8 @@ def cluster_rows(material: Material) -> list[dict[str, Any]]:
     -------
     list of dict
         ``members`` (rows of `Run.companies`, by ticker), ``correlation`` (mean monthly correlation of its pairs over
-        the benchmark's years, None without one), ``rule``, ``precision``, ``recall`` (None unless the run's
-        explanations have them), ``latents`` (a list of latent, inside, outside).
+        the benchmark's years, None without one), ``rule`` and each of `SCORES` (None unless the run's explanations have
+        them), ``latents`` (a list of latent, inside, outside: shares of companies in which it is present).
     """
     run = material.run
     row = {ticker: place for place, ticker in enumerate(run.companies["ticker"])}
@@ -43,9 +49,7 @@ def cluster_rows(material: Material) -> list[dict[str, Any]]:
             {
                 "members": rows,
                 "correlation": _mean_correlation(material, rows),
-                "rule": rule.get("rule"),
-                "precision": rule.get("precision"),
-                "recall": rule.get("recall"),
+                **{name: rule.get(name) for name in ("rule", *SCORES)},
                 "latents": latents[key] if key in latents else defining_latents(material, rows),
             }
         )
@@ -53,19 +57,24 @@ def cluster_rows(material: Material) -> list[dict[str, Any]]:
 
 
 def defining_latents(material: Material, members: list[int], count: int = DEFINING) -> list[dict[str, Any]]:
-    """Latents whose mean weight in the descriptions of a cluster is most above that in all others.
+    """Latents present in a larger share of a cluster's companies than of all others, the largest difference first.
 
-    Ranked by ``inside - outside``, the difference of the means of `Material.latents`; ties go to the smaller latent.
+    Present: three times as strong as the mean latent that fires in the description, or more. Ties go to the latent with
+    the larger mean strength inside less outside, then to the smaller one.
     """
-    n = material.latents.shape[0]
-    total = np.asarray(material.latents[members].sum(axis=0)).ravel()
-    inside = total / len(members)
-    outside = (material.usual * n - total) / max(n - len(members), 1)
-    order = np.argsort(outside - inside, kind="stable")[:count]
+    strength = material.strength
+    inside = np.zeros(strength.shape[0], dtype=bool)
+    inside[members] = True
+    present = sp.csr_array((strength >= PRESENT).astype(float))
+    (shares, others), (mean, usual) = (
+        [np.asarray(table[rows].sum(axis=0)).ravel() / max(int(rows.sum()), 1) for rows in (inside, ~inside)]
+        for table in (present, strength)
+    )
+    order = np.lexsort((np.round(usual - mean, 9), np.round(others - shares, 9)))[:count]
     return [
-        {"latent": int(j), "inside": round(float(inside[j]), 6), "outside": round(float(outside[j]), 6)}
+        {"latent": int(j), "inside": round(float(shares[j]), 6), "outside": round(float(others[j]), 6)}
         for j in order
-        if inside[j] > outside[j]
+        if shares[j] > others[j]
     ]
 
 
@@ -88,7 +97,7 @@ def _explanations(material: Material) -> tuple[dict[frozenset[str], dict[str, An
     clusters = read_table(material.run, "explain/clusters.parquet").astype(object)
     clusters = clusters.where(clusters.notna(), None)
     keys = {row.cluster: _tickers(row.companies) for row in clusters.itertuples()}
-    wanted = [name for name in ("rule", "precision", "recall") if name in clusters]
+    wanted = [name for name in ("rule", *SCORES) if name in clusters]
     rules = {keys[row["cluster"]]: {name: row[name] for name in wanted} for row in clusters.to_dict("records")}
     latents: dict[frozenset[str], list[Any]] = {}
     if (folder / "cluster_latents.parquet").is_file():

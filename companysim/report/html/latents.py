@@ -36,10 +36,10 @@ def latent_rows(
     Returns
     -------
     dict of str to dict
-        By latent: ``label``, ``method``, ``active`` (companies), ``bins`` (companies by value, evenly spaced from 0 to
-        ``top``, those with 0 left out), ``top``, ``strongest`` (pairs of row and value), ``clusters`` (numbers),
-        ``named`` (how often it is a reason) and ``snippets``. Values are weights: entries of the unit vector of a
-        description's summed latents.
+        By latent: ``label``, ``method``, ``support`` (of the label, None where unknown), ``active`` (companies), ``bins``
+        (companies by value, evenly spaced from 0 to ``top``, those with 0 left out), ``top``, ``strongest`` (pairs of
+        row and value), ``clusters`` (numbers), ``named`` (how often it is a reason) and ``snippets``. Values are
+        weights: entries of the unit vector of a description's summed latents.
     """
     named = Counter(latent for rows in peers for peer in rows for latent in peer["why"])
     defines: dict[int, list[int]] = {}
@@ -59,6 +59,7 @@ def latent_rows(
         found[str(latent)] = {
             "label": str(labels["label"].get(latent, "")),
             "method": str(labels["method"].get(latent, "")),
+            "support": _known(labels["support"].get(latent, np.nan)),
             "active": len(rows),
             "top": round(top, 6),
             "bins": counts.tolist(),
@@ -74,6 +75,10 @@ def spare_labels(material: Material, latents: dict[str, dict[str, Any]], used: s
     """Labels of latents that are named somewhere but have no page."""
     labels = label_table(material)["label"]
     return {str(latent): str(labels.get(latent, "")) for latent in sorted(used) if str(latent) not in latents}
+
+
+def _known(value: float) -> float | None:
+    return round(float(value), 6) if np.isfinite(value) else None
 
 
 def _snippets(material: Material, latents: list[int]) -> dict[int, list[dict[str, Any]]]:

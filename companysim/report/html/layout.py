@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.sparse.linalg import eigsh
 from sklearn.manifold import TSNE
 
 PERPLEXITY = 15.0
@@ -48,8 +49,12 @@ def _classical(distance: np.ndarray) -> np.ndarray:
     """Two leading principal coordinates, each with its largest entry positive, shape (n, 2)."""
     squares = distance**2
     means = squares.mean(axis=0)
-    values, vectors = np.linalg.eigh(-0.5 * (squares - means - means[:, None] + squares.mean()))
-    leading = vectors[:, :-3:-1] * np.sqrt(np.maximum(values[:-3:-1], 0.0))
+    centred = -0.5 * (squares - means - means[:, None] + squares.mean())
+    if np.abs(centred).max() < 1e-12:  # nobody differs
+        return np.zeros((len(distance), 2))
+    start = np.linspace(-1.0, 1.0, len(distance))  # any fixed vector but a constant one, which is in the null space
+    values, vectors = eigsh(centred, k=2, which="LA", v0=start)
+    leading = vectors[:, ::-1] * np.sqrt(np.maximum(values[::-1], 0.0))
     largest = leading[np.abs(leading).argmax(axis=0), np.arange(2)]
     signed: np.ndarray = leading * np.where(largest < 0, -1.0, 1.0)
     return signed

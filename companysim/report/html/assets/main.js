@@ -39,10 +39,15 @@ function buildTheta() {
   byId("chosen-theta").addEventListener("click", () => move(data.theta.chosen));
 }
 
+function address() {
+  try { return decodeURIComponent(location.hash.slice(1)).split(/\/(.*)/s); } catch { return [""]; } // not an address of ours
+}
+
 function route() {
-  const [kind, value] = decodeURIComponent(location.hash.slice(1)).split(/\/(.*)/s);
+  const [kind, value] = address();
+  const number = /^\d+$/.test(value) ? value : null;
   const page = byId("page");
-  const content = kind === "cluster" && data.clusters[value] ? clusterPage(+value) : kind === "latent" && data.latents[value] ? latentPage(value) : null;
+  const content = kind === "cluster" && data.clusters[number] ? clusterPage(+number) : kind === "latent" && data.latents[number] ? latentPage(number) : null;
   page.hidden = !content;
   byId("report").hidden = Boolean(content);
   hideHint();

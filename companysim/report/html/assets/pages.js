@@ -1,6 +1,8 @@
 // Tables of clusters and latents, and a page for each.
 const METHODS = { terms: "the terms whose use goes with the latent over the companies of the run" };
 
+const RULES = { precision: "precision of the rule", recall: "recall of the rule", held_out_precision: "precision on companies held out", held_out_recall: "recall on companies held out" };
+
 function filteredTable(table, input, columns, rows) {
   const body = el("tbody", {}, rows.map((row) => el("tr", {}, row.cells.map((cell, k) => el(k ? "td" : "th", k ? { class: columns[k].num ? "num" : null } : { scope: "row" }, cell)))));
   table.replaceChildren(el("thead", {}, el("tr", {}, columns.map((column) => el("th", { scope: "col", class: column.num ? "num" : null }, column.name)))), body);
@@ -37,16 +39,14 @@ function clusterPage(k) {
   const cluster = data.clusters[k];
   const facts = [["companies", String(cluster.members.length)], [`mean correlation, monthly returns ${data.years}`, figure(cluster.correlation)]];
   if (cluster.rule) facts.push(["rule", cluster.rule]);
-  if (cluster.precision !== null) facts.push(["precision of the rule", percent(cluster.precision)]);
-  if (cluster.recall !== null) facts.push(["recall of the rule", percent(cluster.recall)]);
-  const most = Math.max(...cluster.latents.map((entry) => entry.inside), 1e-9);
-  const bar = (value, name) => svg("svg", { class: "bar", viewBox: "0 0 100 8", preserveAspectRatio: "none", "aria-hidden": "true" }, svg("rect", { class: name, width: (100 * value) / most, height: 8 }));
+  for (const [key, name] of Object.entries(RULES)) if (cluster[key] !== null) facts.push([name, percent(cluster[key])]);
+  const bar = (value, name) => svg("svg", { class: "bar", viewBox: "0 0 100 8", preserveAspectRatio: "none", "aria-hidden": "true" }, svg("rect", { class: name, width: 100 * value, height: 8 }));
   return [
     back(), el("h1", {}, `Cluster ${k}`), definitions(facts),
     el("h2", {}, "What its companies share"),
-    el("p", { class: "quiet" }, "Mean weight of the latent in the descriptions of the cluster, and in all others (weight: its entry of the description's unit vector)."),
+    el("p", { class: "quiet" }, "Share of the cluster's companies, and of all others, in whose description the latent is present: three times as strong as the mean latent that fires there, or more."),
     el("div", { class: "scroll" }, el("table", {}, el("thead", {}, el("tr", {}, ["latent", "inside", "", "outside", ""].map((name) => el("th", { scope: "col" }, name)))),
-      el("tbody", {}, cluster.latents.map((entry) => el("tr", {}, el("td", {}, latentLink(entry.latent)), el("td", { class: "num" }, figure(entry.inside)), el("td", {}, bar(entry.inside, "inside")), el("td", { class: "num" }, figure(entry.outside)), el("td", {}, bar(entry.outside, "outside"))))))),
+      el("tbody", {}, cluster.latents.map((entry) => el("tr", {}, el("td", {}, latentLink(entry.latent)), el("td", { class: "num" }, percent(entry.inside)), el("td", {}, bar(entry.inside, "inside")), el("td", { class: "num" }, percent(entry.outside)), el("td", {}, bar(entry.outside, "outside"))))))),
     el("h2", {}, "Its companies"),
     el("div", { class: "scroll" }, el("table", {}, el("thead", {}, el("tr", {}, ["ticker", "company", "SIC division", "GICS sector"].map((name) => el("th", { scope: "col" }, name)))),
       el("tbody", {}, cluster.members.map((i) => el("tr", {}, el("td", {}, companyLink(i)), el("td", {}, data.companies[i].name), el("td", {}, data.companies[i].division || "–"), el("td", {}, data.companies[i].sector || "–")))))),
@@ -59,7 +59,7 @@ function latentPage(number) {
   const made = METHODS[latent.method] || latent.method;
   return [
     back(), el("h1", {}, `Latent ${number}: ${latent.label || "no label"}`),
-    definitions([["label made from", made], ["active in", `${latent.active} of ${data.companies.length} companies`], ["reason for peers", `${latent.named} times`]]),
+    definitions([["label made from", made], ...(latent.support === null ? [] : [["support of the label", `its terms occur in ${percent(latent.support)} of the passages`]]), ["active in", `${latent.active} of ${data.companies.length} companies`], ["reason for peers", `${latent.named} times`]]),
     el("p", {}, "Defines ", latent.clusters.length ? latent.clusters.map((k) => el("a", { class: "chip", href: `#cluster/${k}` }, `cluster ${k}`)) : "no cluster"),
     el("h2", {}, "Its values"), el("p", { class: "quiet" }, "Companies in whose description it is active, by its weight there (its entry of the description's unit vector)."), histogram(latent.bins, latent.top),
     el("h2", {}, "Strongest passages"), el("p", { class: "quiet" }, "The token on which it fires most is marked; one passage a company."),
