@@ -36,10 +36,10 @@ def latent_rows(
     Returns
     -------
     dict of str to dict
-        By latent: ``label``, ``method``, ``support`` (of the label, None where unknown), ``active`` (companies), ``bins``
-        (companies by value, evenly spaced from 0 to ``top``, those with 0 left out), ``top``, ``strongest`` (pairs of
-        row and value), ``clusters`` (numbers), ``named`` (how often it is a reason) and ``snippets``. Values are
-        weights: entries of the unit vector of a description's summed latents.
+        By latent: ``label``, ``method``, ``support`` (of the label, None where unknown), ``active`` (companies),
+        ``bins`` (companies by value, evenly spaced from 0 to ``top``, those with 0 left out), ``top``, ``strongest``
+        (pairs of row and value), ``clusters`` (numbers), ``named`` (how often it is a reason) and ``snippets``.
+        Values are weights: entries of the unit vector of a description's summed latents.
     """
     named = Counter(latent for rows in peers for peer in rows for latent in peer["why"])
     defines: dict[int, list[int]] = {}

@@ -44,7 +44,7 @@ function showHint(content, x, y) {
 }
 const hideHint = () => { hint.hidden = true; };
 
-const label = (latent) => (data.latents[latent] ? data.latents[latent].label : data.labels[latent]) || "no label";
+const label = (latent) => (data.latents[latent] ? data.latents[latent].label : data.labels[latent]) || `latent ${latent}`;
 const latentLink = (latent) => {
   const text = label(latent);
   return data.latents[latent] ? el("a", { class: "chip", href: `#latent/${latent}` }, text) : el("span", { class: "chip" }, text);
