@@ -45,7 +45,7 @@ function clusterPage(k) {
     back(), el("h1", {}, `Cluster ${k}`), definitions(facts),
     el("h2", {}, "What its companies share"),
     el("p", { class: "quiet" }, "Share of the cluster's companies, and of all others, in whose description the latent is present: three times as strong as the mean latent that fires there, or more."),
-    el("div", { class: "scroll" }, el("table", {}, el("thead", {}, el("tr", {}, ["latent", "inside", "", "outside", ""].map((name) => el("th", { scope: "col" }, name)))),
+    !cluster.latents.length ? el("p", {}, "No latent sets it apart.") : el("div", { class: "scroll" }, el("table", {}, el("thead", {}, el("tr", {}, ["latent", "inside", "", "outside", ""].map((name) => el("th", { scope: "col" }, name)))),
       el("tbody", {}, cluster.latents.map((entry) => el("tr", {}, el("td", {}, latentLink(entry.latent)), el("td", { class: "num" }, percent(entry.inside)), el("td", {}, bar(entry.inside, "inside")), el("td", { class: "num" }, percent(entry.outside)), el("td", {}, bar(entry.outside, "outside"))))))),
     el("h2", {}, "Its companies"),
     el("div", { class: "scroll" }, el("table", {}, el("thead", {}, el("tr", {}, ["ticker", "company", "SIC division", "GICS sector"].map((name) => el("th", { scope: "col" }, name)))),
