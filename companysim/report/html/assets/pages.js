@@ -1,5 +1,5 @@
 // Tables of clusters and latents, and a page for each.
-const METHODS = { terms: "the terms whose use goes with the latent over the companies of the run" };
+const METHODS = { terms: "terms that go with it in the texts of the run, chosen by a formula" };
 
 const RULES = { precision: "precision of the rule", recall: "recall of the rule", held_out_precision: "precision on companies held out", held_out_recall: "recall on companies held out" };
 
