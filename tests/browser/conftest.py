@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import uvicorn
@@ -20,7 +21,9 @@ from companysim.report.html import write_report
 from companysim.serve import application, find_runs
 from tests.report.world import made_run
 
-playwright = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright")
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, Page
+
 HERE = Path(__file__).parent
 
 
@@ -39,11 +42,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[playwright.Browser]:
+def chromium() -> Iterator[Browser]:
     """Debian's Chromium, or the one CHROMIUM names; where there is none a test fails, since it was asked for."""
     path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
     assert path, "no Chromium: run `apt-get install --no-install-recommends chromium`, or name one in CHROMIUM"
-    with playwright.sync_playwright() as started:
+    from playwright.sync_api import sync_playwright  # here, so that collecting the tests does not need it
+
+    with sync_playwright() as started:
         browser = started.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage"])
         yield browser
         browser.close()
@@ -64,7 +69,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> cs.Run:
 
 
 @pytest.fixture
-def open_page(chromium: playwright.Browser) -> Iterator[Opener]:
+def open_page(chromium: Browser) -> Iterator[Opener]:
     """Open pages whose console and network are watched; afterwards nothing may have gone wrong."""
     opener = Opener(chromium)
     yield opener
@@ -74,13 +79,13 @@ def open_page(chromium: playwright.Browser) -> Iterator[Opener]:
 class Opener:
     """Open addresses in fresh contexts and collect what they complain about and ask for."""
 
-    def __init__(self, browser: playwright.Browser) -> None:
+    def __init__(self, browser: Browser) -> None:
         self.browser = browser
-        self.contexts: list[playwright.BrowserContext] = []
+        self.contexts: list[BrowserContext] = []
         self.complaints: list[str] = []
         self.requests: list[str] = []
 
-    def __call__(self, address: str, **options: object) -> playwright.Page:
+    def __call__(self, address: str, **options: Any) -> Page:
         context = self.browser.new_context(**options)
         self.contexts.append(context)
         page = context.new_page()

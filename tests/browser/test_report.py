@@ -34,7 +34,7 @@ def find(page: Any, ticker: str) -> None:
     page.locator("#company h3").filter(has_text=re.compile(rf"^{ticker}\b")).wait_for()
 
 
-def test_it_opens_small_quick_and_alone(run: cs.Run, report: Any, open_page: Any) -> None:
+def test_it_opens_small_and_alone(run: cs.Run, report: Any, open_page: Any) -> None:
     assert (run.root / "report.html").stat().st_size <= 8_000_000
     assert report.locator("#plane [data-i]").count() == len(run.companies)
     for name in ("frontier", "theta", "equity", "drawdown"):
