@@ -7,16 +7,20 @@ commands (from the command line itself), the notebooks with their stored outputs
 from __future__ import annotations
 
 import base64
+import html
 import importlib
+import inspect
 import pkgutil
 import re
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import nbformat
 import typer.main
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from typer.core import TyperArgument
 
 import companysim
 from companysim.cli import app
@@ -66,11 +70,16 @@ def page_of(package: str) -> str:
 
 def reference(package: str, modules: list[str]) -> str:
     """Return a package's page: what it offers, then module by module."""
-    public = getattr(importlib.import_module(package), "__all__", [])
-    offer = f"\n`from {package} import ...` offers {', '.join(f'`{name}`' for name in public)}.\n" if public else ""
-    parts = [f"# {package}\n{offer}"]
-    parts += [f"::: {name}\n" if name != TOP else f"::: {name}\n    options: {{members: false}}\n" for name in modules]
-    return "\n".join(parts)
+    home = importlib.import_module(package)
+    public = getattr(home, "__all__", [])
+    parts = [f"# {package}"]
+    if public:
+        parts.append(f"`from {package} import ...` offers {', '.join(f'`{name}`' for name in public)}.")
+    for name in modules:
+        own = [member for member in public if getattr(vars(home).get(member), "__module__", None) == package]
+        # What a package only passes on is shown where it is written.
+        parts.append(f"::: {name}" + (f"\n    options: {{members: {own or 'false'}}}" if name == package else ""))
+    return "\n\n".join(parts)
 
 
 def commands() -> str:
@@ -84,23 +93,31 @@ def commands() -> str:
         if subcommands:
             waiting = [(f"{name} {own}", sub) for own, sub in subcommands.items()] + waiting
         else:
+            hints = get_type_hints(command.callback)
             rows = [
-                f"| `{usage(parameter)}` | {getattr(parameter, 'help', None) or ''} |"
+                f"| `{usage(parameter, hints[parameter.name])}` | {plain(getattr(parameter, 'help', None) or '')} |"
                 for parameter in command.params
-                if parameter.name != "help"
+                if parameter.name in hints
             ]
-            told = re.sub(r"\s*\n\s*", " ", (command.help or "").replace("\n\n", "\0")).replace("\0", "\n\n")
-            parts += [f"## {name}", told, "\n".join(["| | |", "|---|---|", *rows])]
+            parts += [
+                f"## {name}",
+                plain(inspect.cleandoc(command.help or "")),
+                "\n".join(["| argument or option | |", "|---|---|", *rows]),
+            ]
     return "\n\n".join(parts)
 
 
-def usage(parameter: Any) -> str:
+def usage(parameter: Any, hint: Any) -> str:
     """Name of an argument or option, and the values it may take."""
-    if parameter.param_type_name == "argument":
-        return str(parameter.name).upper()
-    names = ", ".join((*parameter.opts, *parameter.secondary_opts))
-    choices = getattr(parameter.type, "choices", None)
-    return names + (f" {'/'.join(map(str, choices))}" if choices else "")
+    kinds = [kind for kind in (hint, *get_args(hint)) if isinstance(kind, type) and issubclass(kind, StrEnum)]
+    names = parameter.name.upper() if isinstance(parameter, TyperArgument) else ", ".join(parameter.opts)
+    return " ".join([names, *("/".join(kind) for kind in kinds)])
+
+
+def plain(text: str) -> str:
+    """Return text in which only back-ticks mean anything: ``runs/<name>`` is no HTML."""
+    pieces = text.replace("|", "\\|").split("`")
+    return "`".join(piece if place % 2 else html.escape(piece, quote=False) for place, piece in enumerate(pieces))
 
 
 def pages_of_notebook(path: Path) -> dict[str, str | bytes]:
@@ -127,6 +144,7 @@ def pages_of_notebook(path: Path) -> dict[str, str | bytes]:
     return made
 
 
-def plain_table(html: str) -> str:
+def plain_table(table: str) -> str:
     """Return a table as pandas writes it, without its styles, so that the site's own apply."""
-    return re.sub(r"<style.*?</style>|^\s*\n", "", re.sub(r'<table[^>]*>', "<table>", html), flags=re.DOTALL | re.MULTILINE)
+    without = re.sub(r"<style.*?</style>", "", re.sub("<table[^>]*>", "<table>", table), flags=re.DOTALL)
+    return "\n".join(line for line in without.splitlines() if line.strip())
