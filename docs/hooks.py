@@ -6,6 +6,7 @@ commands (from the command line itself), the notebooks with their stored outputs
 
 from __future__ import annotations
 
+import ast
 import base64
 import html
 import importlib
@@ -13,6 +14,7 @@ import inspect
 import pkgutil
 import re
 from enum import StrEnum
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -24,6 +26,7 @@ from typer.core import TyperArgument
 
 import companysim
 from companysim.cli import app
+from companysim.config import RunConfig
 
 ROOT = Path(__file__).parents[1]
 CARDS = {"cards/sample.md": "data/sample/README.md", "cards/sae.md": "data/sae/README.md"}
@@ -32,7 +35,7 @@ TOP = "companysim"
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Add the reference to the navigation."""
-    pages: list[Any] = [{"Commands": "reference/commands.md"}]
+    pages: list[Any] = [{"Commands": "reference/commands.md"}, {"Settings": "reference/settings.md"}]
     pages += [{package.removeprefix(f"{TOP}."): page_of(package)} for package in packages()]
     assert config.nav is not None
     config.nav.append({"Reference": pages})
@@ -41,7 +44,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the generated pages and pictures."""
-    made: dict[str, str | bytes] = {"reference/commands.md": commands()}
+    made: dict[str, str | bytes] = {"reference/commands.md": commands(), "reference/settings.md": settings()}
     made |= {page_of(package): reference(package, modules) for package, modules in packages().items()}
     made |= {page: (ROOT / source).read_text() for page, source in CARDS.items()}
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
@@ -76,6 +79,8 @@ def reference(package: str, modules: list[str]) -> str:
     if public:
         parts.append(f"`from {package} import ...` offers {', '.join(f'`{name}`' for name in public)}.")
     for name in modules:
+        if name == TOP:
+            continue  # its docstring is a doctest, which the tutorial shows
         own = [member for member in public if getattr(vars(home).get(member), "__module__", None) == package]
         # What a package only passes on is shown where it is written.
         parts.append(f"::: {name}" + (f"\n    options: {{members: {own or 'false'}}}" if name == package else ""))
@@ -105,6 +110,47 @@ def commands() -> str:
                 "\n".join(["| argument or option | |", "|---|---|", *rows]),
             ]
     return "\n\n".join(parts)
+
+
+def settings() -> str:
+    """Return the page of all settings with their defaults, and what config.py or the sample's file says of each."""
+    said = comments(ROOT / "pipelines" / "sample.yaml") | remarks(Path(inspect.getfile(RunConfig)))
+    parts = [
+        "# Settings",
+        "A configuration is a YAML file with any of these; what is left out keeps its default. `pipelines/sample.yaml` "
+        "is one.",
+        "An unknown key or an impossible value is refused with a sentence that names it.",
+    ]
+    for section, field in RunConfig.model_fields.items():
+        fields = getattr(field.annotation, "model_fields", None)
+        if fields is None:
+            parts.append(f"`{section}` is `{field.default}` by default.")
+            continue
+        rows = []
+        for key, own in fields.items():
+            values = ", ".join(f"`{value}`" for value in get_args(own.annotation) if isinstance(value, str))
+            told = [f"One of {values}." if values else "", plain(said.get((section, key), ""))]
+            rows.append(f"| `{key}` | `{'null' if own.default is None else own.default}` | {' '.join(told).strip()} |")
+        parts += [f"## {section}", "\n".join(["| setting | default | |", "|---|---|---|", *rows])]
+    return "\n\n".join(parts)
+
+
+def comments(path: Path) -> dict[tuple[str, str], str]:
+    """Comments beside the settings of a YAML file, by section and setting."""
+    sections = re.findall(r"^(\w+):\n((?:  .*\n)+)", path.read_text(), re.MULTILINE)
+    found = [(name, re.findall(r"^  (\w+):[^#\n]*# (.*)$", lines, re.MULTILINE)) for name, lines in sections]
+    return {(name, key): told for name, rows in found for key, told in rows}
+
+
+def remarks(path: Path) -> dict[tuple[str, str], str]:
+    """Docstrings of the settings in config.py, by section and setting."""
+    kinds = {kind.name: kind.body for kind in ast.parse(path.read_text()).body if isinstance(kind, ast.ClassDef)}
+    found = {}
+    for section, field in RunConfig.model_fields.items():
+        for own, told in pairwise(kinds.get(getattr(field.annotation, "__name__", ""), [])):
+            if isinstance(own, ast.AnnAssign) and isinstance(told, ast.Expr):
+                found[section, ast.unparse(own.target)] = " ".join(str(ast.literal_eval(told.value)).split())
+    return found
 
 
 def usage(parameter: Any, hint: Any) -> str:

@@ -158,6 +158,7 @@ def test_names_of_the_package_in_prose_exist() -> None:
 @pytest.fixture(scope="module")
 def hooks() -> ModuleType:
     pytest.importorskip("mkdocs")
+    pytest.importorskip("nbformat")
     spec = importlib.util.spec_from_file_location("site_hooks", ROOT / "docs" / "hooks.py")
     assert spec is not None
     assert spec.loader is not None
@@ -186,6 +187,18 @@ def test_the_page_of_commands_has_all_of_them_and_their_options(hooks: ModuleTyp
     assert "`--window calendar/after_filing`" in page
     assert "TABLE benchmark/figures/" in page
     assert "runs/&lt;name&gt;" in page
+
+
+def test_the_page_of_settings_has_all_of_them(hooks: ModuleType) -> None:
+    page = hooks.settings()
+    for section in RunConfig().model_dump().values():
+        for key, default in section.items() if isinstance(section, dict) else ():
+            assert f"| `{key}` | `{'null' if default is None else default}` |" in page
+    row = next(line for line in page.splitlines() if line.startswith("| `latent_budget_mb`"))
+    assert row.endswith("| Memory a block of tokens x latents may take while it is encoded. |")  # config.py's words
+    assert "| `device` | `cpu` | One of `cpu`, `cuda`, `mps`. |" in page
+    row = next(line for line in page.splitlines() if line.startswith("| `entry`"))
+    assert row.endswith("| in formation-window standard deviations of the spread |")  # those of sample.yaml
 
 
 def test_plain_text_is_no_html(hooks: ModuleType) -> None:
