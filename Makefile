@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test fast check test-lowest clean
+.PHONY: run test fast check docs notebooks test-lowest clean
 
 run: $(VENV)/.installed
 	$(BIN)/companysim run sample
@@ -19,6 +19,14 @@ fast: $(VENV)/.tested
 check: $(VENV)/.tested
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# The documentation as a site in build/site; a broken link fails.
+docs: $(VENV)/.tested
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# The notebooks again, with what they print, on the sample run.
+notebooks: $(VENV)/.tested run
+	$(BIN)/python pipelines/update_notebooks.py
 
 # The oldest dependencies pyproject.toml admits, in an environment of their own.
 test-lowest:
@@ -37,4 +45,4 @@ $(VENV)/.tested: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) runs build

@@ -16,11 +16,6 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> cs.Run:
-    return cs.run("sample", tmp_path_factory.mktemp("runs") / "sample")
-
-
 def test_universe_is_whole(sample: cs.Run) -> None:
     universe = sample.summary["universe"]
     assert universe["companies"] == 430
