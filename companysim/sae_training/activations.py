@@ -133,7 +133,7 @@ class TextActivations:
         weights = next(stream.network.parameters())
         self.identity = fingerprint(
             texts.identity, self._hooks, buffer, held_out, processes, stream.window, stream.overlap,
-            stream.batch_tokens, stream.dtype, stream.massive, stream.width, float(weights.double().sum()),
+            stream.batch_tokens, stream.dtype, stream.massive, stream.width, float(weights.detach().double().sum()),
         )  # fmt: skip
 
     def chunk(self, document: int) -> Chunk:
@@ -148,7 +148,11 @@ class TextActivations:
             self._latest = None  # frees its memory before the next is made
             windows, after = self._windows(document)
             mine = windows[self._process :: self._processes]
-            rows = self._in_memory(mine) if self._folder is None else self._on_disk(mine, document, self._folder)
+            rows = (
+                collect_activations(self._stream, mine, self._hooks, self._report)
+                if self._folder is None
+                else self._on_disk(mine, document, self._folder)
+            )
             self._latest = document, Chunk(rows, after)
         return self._latest[1]
 
@@ -162,7 +166,7 @@ class TextActivations:
                 tokens += len(ids) * len(self._hooks)
             elif tokens >= limit:
                 break
-        return self._in_memory(windows)
+        return collect_activations(self._stream, windows, self._hooks)
 
     def _documents(self, start: int) -> Iterator[tuple[int, np.ndarray, bool]]:
         """Yield number, token ids, and whether it is held out, of each document from `start` on."""
@@ -184,28 +188,6 @@ class TextActivations:
                 tokens += len(ids) * len(self._hooks)
         return windows, None
 
-    def _parts(self, windows: Sequence[Window]) -> Iterator[torch.Tensor]:
-        """Rows of one batch and hook after the other, bfloat16, on the CPU."""
-        import torch
-
-        batches = self._stream.batches(windows)
-        for done, batch in enumerate(batches, start=1):
-            outputs, padded = read_layers(self._stream, self._hooks, batch)
-            for hidden in outputs.values():
-                yield hidden[self._stream.kept(hidden, padded)].to(torch.bfloat16).cpu()
-            self._report(done, len(batches))
-
-    def _in_memory(self, windows: Sequence[Window]) -> torch.Tensor:
-        import torch
-
-        counted = sum(len(window.tokens) - window.skip for window in windows) * len(self._hooks)
-        rows = torch.empty((counted, self.width), dtype=torch.bfloat16)
-        filled = 0
-        for part in self._parts(windows):
-            rows[filled : filled + len(part)] = part
-            filled += len(part)
-        return rows[:filled]
-
     def _on_disk(self, windows: Sequence[Window], document: int, folder: Path) -> torch.Tensor:
         """Map the chunk's file, which is written first unless a stopped run has left it."""
         import torch
@@ -217,7 +199,7 @@ class TextActivations:
                 old.unlink()
             try:
                 with replacing(path) as temporary, temporary.open("wb") as file:
-                    for part in self._parts(windows):
+                    for part in _parts(self._stream, windows, self._hooks, self._report):
                         file.write(part.view(torch.int16).numpy().tobytes())
             except OSError as error:
                 raise RunError(
@@ -228,3 +210,46 @@ class TextActivations:
         if not count:
             return torch.empty((0, self.width), dtype=torch.bfloat16)
         return torch.from_file(str(path), size=count, dtype=torch.bfloat16).view(-1, self.width)
+
+
+def collect_activations(
+    stream: ResidualStream,
+    windows: Sequence[Window],
+    hooks: Sequence[str] | None = None,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> torch.Tensor:
+    """Residual-stream rows of all counted tokens of `windows`, shape (n, width), bfloat16, in memory.
+
+    Parameters
+    ----------
+    stream : ResidualStream
+    windows : sequence of Window
+    hooks : sequence of str, optional
+        Modules to read, none deeper than the stream's own hook; only that one by default.
+    report : callable
+        Receives the number of batches done and in all.
+    """
+    import torch
+
+    names = hooks or [stream.hook]
+    counted = sum(len(window.tokens) - window.skip for window in windows) * len(names)
+    rows = torch.empty((counted, stream.width), dtype=torch.bfloat16)
+    filled = 0
+    for part in _parts(stream, windows, names, report):
+        rows[filled : filled + len(part)] = part
+        filled += len(part)
+    return rows[:filled]
+
+
+def _parts(
+    stream: ResidualStream, windows: Sequence[Window], hooks: Sequence[str], report: Callable[[int, int], None]
+) -> Iterator[torch.Tensor]:
+    """Rows of one batch and hook after the other, bfloat16, on the CPU."""
+    import torch
+
+    batches = stream.batches(windows)
+    for done, batch in enumerate(batches, start=1):
+        outputs, padded = read_layers(stream, hooks, batch)
+        for hidden in outputs.values():
+            yield hidden[stream.kept(hidden, padded)].to(torch.bfloat16).cpu()
+        report(done, len(batches))

@@ -48,7 +48,7 @@ class _SparseEncode(torch.autograd.Function):
     """``relu((x - b_dec) @ encoder.T + bias)`` at chosen places; x gets no gradient, the parameters do."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         x: torch.Tensor,
         encoder: torch.Tensor,
@@ -58,7 +58,7 @@ class _SparseEncode(torch.autograd.Function):
         precision: torch.dtype,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         rows = x - b_dec
-        pre = torch.nn.functional.linear(rows.to(precision), encoder.to(precision)).float() + bias
+        pre = torch.nn.functional.linear(rows.to(precision), encoder.to(precision)).to(x.dtype) + bias
         latent, starts = choose(pre)
         counts = torch.diff(starts, append=starts.new_tensor([len(latent)]))
         token = torch.repeat_interleave(torch.arange(len(x), device=x.device), counts, output_size=len(latent))
@@ -69,9 +69,7 @@ class _SparseEncode(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(  # type: ignore[override]
-        ctx: Any, grad: torch.Tensor, *unused: torch.Tensor
-    ) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Any, grad: torch.Tensor, *unused: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         rows, encoder, token, latent, positive = ctx.saved_tensors
         grad = grad * positive
         # Sorted by latent, the encoder's gradient is a weighted sum of a bag of rows for each latent.
@@ -111,7 +109,7 @@ def sparse_encode(
         ``relu`` of the chosen pre-activations; gradients flow to encoder, bias and b_dec.
     chosen : Chosen
     """
-    value, latent, starts = _SparseEncode.apply(x, encoder, bias, b_dec, choose, precision)
+    value, latent, starts = _SparseEncode.apply(x, encoder, bias, b_dec, choose, precision)  # type: ignore[no-untyped-call]
     return value, Chosen(latent, starts)
 
 
@@ -126,7 +124,7 @@ class _JumpReLU(torch.autograd.Function):
     """Values and activity of pre-activations above a threshold exp(t), with pseudo-gradients for t."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any, pre: torch.Tensor, log_threshold: torch.Tensor, bandwidth: float
     ) -> tuple[torch.Tensor, torch.Tensor]:
         threshold = log_threshold.exp()
@@ -137,9 +135,7 @@ class _JumpReLU(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(  # type: ignore[override]
-        ctx: Any, of_value: torch.Tensor, of_active: torch.Tensor
-    ) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Any, of_value: torch.Tensor, of_active: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         pre, threshold, active = ctx.saved_tensors
         near = (pre - threshold).abs() < ctx.bandwidth / 2 * threshold
         of_threshold = -((of_value * threshold + of_active) * near).sum(0) / ctx.bandwidth
@@ -165,5 +161,5 @@ def jump_relu(pre: torch.Tensor, log_threshold: torch.Tensor, bandwidth: float) 
     value, active : Tensor, shape (tokens, latents)
         ``pre`` where it exceeds the threshold and 0 elsewhere; 1 there and 0 elsewhere.
     """
-    value, active = _JumpReLU.apply(pre, log_threshold, bandwidth)
+    value, active = _JumpReLU.apply(pre, log_threshold, bandwidth)  # type: ignore[no-untyped-call]
     return value, active

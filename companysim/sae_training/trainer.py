@@ -111,7 +111,7 @@ def train(
         If `init` does not fit the activations.
     """
     if accelerator is None:
-        from accelerate import Accelerator  # type: ignore[import-untyped]
+        from accelerate import Accelerator
 
         accelerator = Accelerator(cpu=True)
     if spec.batch % accelerator.num_processes:
