@@ -86,7 +86,12 @@ def _save_as_sae_lens(sae: SAE, folder: Path, model: str, hooks: list[str], dtyp
         "apply_b_dec_to_input": True,
         "normalize_activations": "none",
         "reshape_activations": "none",
-        "metadata": {"model_name": model, "hook_name": _lens_name(hooks), "prepend_bos": True},
+        "metadata": {
+            "sae_lens_version": "6.0.0",  # of the layout; without it sae-lens takes the keys for older ones
+            "model_name": model,
+            "hook_name": _lens_name(hooks),
+            "prepend_bos": True,
+        },
     }
     folder.mkdir(parents=True, exist_ok=True)
     write(folder / SAE_LENS_FILE, lambda temporary: save_file(ready, temporary))
