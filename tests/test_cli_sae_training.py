@@ -88,12 +88,20 @@ def test_train_writes_sae_curve_figures_and_card(world: Path, tmp_path: Path) ->
 
 def test_group_of_layers_and_random_weights(world: Path, tmp_path: Path) -> None:
     hooks = "layers.0, layers.1"
-    run("train", *source(world), "--hooks", hooks, "--out", tmp_path, *SMALL, "--kind", "batchtopk", "--random-weights")
+    chosen = [
+        *SMALL,
+        "--kind",
+        "batchtopk",
+        "--random-weights",
+        "--seed",
+        1,
+    ]  # the tiny model's own weights are of seed 0
+    run("train", *source(world), "--hooks", hooks, "--out", tmp_path, *chosen)
     folder = tmp_path / "layers.0_layers.1"
     facts = json.loads((folder / "training.json").read_text())
     assert facts["hooks"] == ["layers.0", "layers.1"]
-    assert "random weights, seed 0" in facts["model"]
-    control = load_file(tmp_path / "random-weights-0" / "model.safetensors")
+    assert "random weights, seed 1" in facts["model"]
+    control = load_file(tmp_path / "random-weights-1" / "model.safetensors")
     trained = load_file(world / "llm" / "model.safetensors")
     assert not torch.equal(control["embed_tokens.weight"], trained["embed_tokens.weight"])
     assert load_sae(folder).activation == "jumprelu"
