@@ -1,4 +1,4 @@
-"""`companysim sae`: look at a sparse autoencoder, and check where it reads."""
+"""`companysim sae`: look at a sparse autoencoder, check where it reads, train one."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from companysim.cli_sae_training import evaluate_command, groups_command, train_command
 from companysim.config import SAMPLE, EncoderConfig
 from companysim.errors import ConfigError
 
-app = typer.Typer(help="Look at a sparse autoencoder, and check where it reads.", no_args_is_help=True)
+app = typer.Typer(help="Look at a sparse autoencoder, check where it reads, or train one.", no_args_is_help=True)
+app.command("train")(train_command)
+app.command("groups")(groups_command)
+app.command("evaluate")(evaluate_command)
 Sae = Annotated[str, typer.Argument(help="Directory or hub id of an SAE, or 'sample'.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 

@@ -19,8 +19,8 @@ from train_sample_sae import HELD_OUT_COMPANIES, corpus_windows, fit
 from companysim.config import EncoderConfig
 from companysim.encoding.llm import ResidualStream, Window
 from companysim.encoding.random_weights import random_weights
-from companysim.encoding.training import TrainingSpec
 from companysim.encoding.weights import resolve
+from companysim.sae_training.spec import TrainingSpec
 from companysim.universe import FILINGS, bundled, read_table
 from companysim.workspace import write_text
 

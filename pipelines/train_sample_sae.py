@@ -22,8 +22,11 @@ import typer
 from companysim.config import EncoderConfig
 from companysim.encoding.llm import ResidualStream, Window
 from companysim.encoding.sae import load_sae, save_sae
-from companysim.encoding.training import TrainingSpec, collect_activations, quality, train_topk
 from companysim.encoding.weights import resolve
+from companysim.sae_training.activations import StoredActivations, collect_activations
+from companysim.sae_training.quality import measure
+from companysim.sae_training.spec import TrainingSpec
+from companysim.sae_training.trainer import Record, train
 from companysim.universe import FILINGS, bundled, read_table
 
 HELD_OUT_COMPANIES = 30
@@ -71,20 +74,21 @@ def fit(
             print(f"collecting {done}/{total} batches, {time.perf_counter() - started:.0f} s", flush=True)
 
     test = collect_activations(stream, test_windows)
-    train = collect_activations(stream, train_windows, progress)
+    rows = collect_activations(stream, train_windows, report=progress)
     curve: list[tuple[int, float]] = []
 
-    def log(seen: int, loss: float) -> None:
-        curve.append((seen, loss))
-        print(f"{seen:>10,} tokens  loss {loss:.4f}  {time.perf_counter() - started:.0f} s", flush=True)
+    def log(record: Record) -> None:
+        curve.append((record.tokens, record.unexplained))
+        seconds = time.perf_counter() - started
+        print(f"{record.tokens:>10,} tokens  loss {record.unexplained:.4f}  {seconds:.0f} s", flush=True)
 
-    save_sae(train_topk(train, spec, log), out)
-    measured = quality(load_sae(out, decoder=True), test)  # after rounding to float16, as it is shipped
+    save_sae(train(StoredActivations(rows), spec, report=log), out)
+    measured = measure(load_sae(out, decoder=True), test)  # after rounding to float16, as it is shipped
     return {
         "hook": stream.hook,
         "latents": spec.latents,
         "k": spec.k,
-        "corpus_tokens": len(train),
+        "corpus_tokens": len(rows),
         "tokens_seen": spec.tokens,
         "held_out_tokens": measured.tokens,
         "fraction_unexplained": round(measured.fraction_unexplained, 4),

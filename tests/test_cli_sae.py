@@ -11,8 +11,10 @@ from typer.testing import CliRunner
 
 from companysim.cli_sae import app
 from companysim.encoding.sae import load_sae, save_sae
-from companysim.encoding.training import TrainingSpec, train_topk
 from companysim.errors import CompanySimError, ConfigError, DataError, WeightsError
+from companysim.sae_training.activations import StoredActivations
+from companysim.sae_training.spec import TrainingSpec
+from companysim.sae_training.trainer import train
 from tests import tiny
 from tests.encoding.test_verify import rows_at
 
@@ -24,7 +26,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny.build(folder)
     rows = rows_at(folder / "llm", "layers.1", pd.read_csv(folder / "filings.csv")["text"].tolist())
     spec = TrainingSpec(latents=48, k=6, tokens=40_000, batch=64, learning_rate=5e-3)
-    save_sae(train_topk(rows, spec), folder / "saes" / "layers.0", dtype="float32")
+    save_sae(train(StoredActivations(rows), spec), folder / "saes" / "layers.0", dtype="float32")
     return folder
 
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from companysim.encoding.llm import ResidualStream, Window
+from companysim.encoding.layers import read_layers
+from companysim.encoding.llm import ResidualStream
 from companysim.encoding.sae import SAE
 from companysim.errors import ConfigError, DataError, WeightsError
 
@@ -31,7 +32,7 @@ class HookFit:
     hook : str
     tokens : int
     fraction_unexplained : float
-        ``sum |x - x_hat|^2 / sum |x - mean(x)|^2`` (FVU), as in `companysim.encoding.training.quality`; above 1 the
+        ``sum |x - x_hat|^2 / sum |x - mean(x)|^2`` (FVU), as in `companysim.sae_training.quality.measure`; above 1 the
         reconstruction is worse than the mean.
     l0 : float
         Mean number of active latents per token.
@@ -169,8 +170,9 @@ def verify_sae(
     fits = {name: _Sums(torch.zeros(sae.width, dtype=torch.float64)) for name in places}
     batches = stream.batches(stream.windows([ids for ids, _ in stream.tokenise(texts)]))
     for done, batch in enumerate(batches, start=1):
-        for name, rows in _read(stream, places, batch).items():
-            fits[name].add(sae, rows)
+        outputs, padded = read_layers(stream, places, batch)
+        for name, hidden in outputs.items():
+            fits[name].add(sae, hidden[stream.kept(hidden, padded)].float())
         report(done, len(batches))
     if not batches or min(fit.tokens for fit in fits.values()) < 2:
         raise DataError("the texts hold fewer than two tokens: give more text")
@@ -209,7 +211,7 @@ class _Sums:
 
 def _places(
     network: torch.nn.Module, hook: str, block: re.Match[str] | None, neighbours: int, model: str
-) -> dict[str, torch.nn.Module]:
+) -> list[str]:
     """Modules to read, the embedding standing before block 0; the blocks behind the last of them are dropped."""
     embedding = _embedding(network)
     if block is not None:
@@ -227,9 +229,11 @@ def _places(
     if index - neighbours < 0 and not inner and embedding is not None:
         names.insert(0, embedding)
     try:
-        return {name: network.get_submodule(name) for name in names}
+        for name in names:
+            network.get_submodule(name)
     except AttributeError as error:
         raise WeightsError(f"model {model!r} has no module {hook!r}: name a block, such as layers.12") from error
+    return names
 
 
 def _embedding(network: Any) -> str | None:
@@ -244,29 +248,3 @@ def _block_list(network: torch.nn.Module) -> str:
 
     lists = (name for name, module in network.named_modules() if isinstance(module, torch.nn.ModuleList))
     return str(next(lists))
-
-
-def _read(
-    stream: ResidualStream, places: dict[str, torch.nn.Module], batch: Sequence[Window]
-) -> dict[str, torch.Tensor]:
-    """Run one batch and return, for each place, the rows of its counted tokens, shape (n, width), float32."""
-    caught: dict[str, Any] = {}
-
-    def keep(name: str) -> Callable[[torch.nn.Module, Any, Any], None]:
-        def hook(module: torch.nn.Module, inputs: Any, output: Any) -> None:
-            caught[name] = output[0] if isinstance(output, tuple) else output
-
-        return hook
-
-    padded = stream.padded(batch)
-    handles = [module.register_forward_hook(keep(name)) for name, module in places.items()]
-    try:
-        stream.run(padded)
-    finally:
-        for handle in handles:
-            handle.remove()
-    rows = {}
-    for name in places:
-        hidden = stream.checked(caught.get(name), name)
-        rows[name] = hidden[stream.kept(hidden, padded)].float()
-    return rows

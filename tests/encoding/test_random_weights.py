@@ -19,8 +19,10 @@ from companysim.encoding.llm import ResidualStream
 from companysim.encoding.models import load_models
 from companysim.encoding.random_weights import random_weights
 from companysim.encoding.sae import load_sae
-from companysim.encoding.training import TrainingSpec, collect_activations, quality
 from companysim.errors import WeightsError
+from companysim.sae_training.activations import collect_activations
+from companysim.sae_training.quality import measure
+from companysim.sae_training.spec import TrainingSpec
 from tests.encoding.conftest import WORDS, llama_config
 
 PIPELINES = Path(__file__).parents[2] / "pipelines"
@@ -138,7 +140,7 @@ def test_script_trains_an_sae_that_reads_the_control(
     assert "companysim run " in capsys.readouterr().out
     reader = ResidualStream(str(out / "model-0"), "layers.1", window=256, overlap=0, batch_tokens=8192)
     held_out = collect_activations(reader, control.sample_windows(reader, 0)[1])
-    measured = quality(load_sae(out / "sae", decoder=True), held_out)
+    measured = measure(load_sae(out / "sae", decoder=True), held_out)
     assert measured.fraction_unexplained == pytest.approx(facts["fraction_unexplained"], abs=1e-4)
     stream, sae = load_models(
         EncoderConfig(model=str(out / "model-0"), sae=str(out / "sae"), hook="layers.1", window=256)

@@ -10,9 +10,12 @@ from transformers import GPT2Config, GPT2Model, LlamaModel, PreTrainedTokenizerF
 
 from companysim.encoding.llm import ResidualStream
 from companysim.encoding.sae import SAE
-from companysim.encoding.training import TrainingSpec, quality, train_topk
 from companysim.encoding.verify import HookFit, Verification, verify_sae
 from companysim.errors import CompanySimError, ConfigError, DataError, WeightsError
+from companysim.sae_training.activations import StoredActivations
+from companysim.sae_training.quality import measure
+from companysim.sae_training.spec import TrainingSpec
+from companysim.sae_training.trainer import train
 
 TEXTS = [
     "The company drills wells for oil and gas in Texas and operates rigs offshore. " * 3,
@@ -29,7 +32,9 @@ def rows_at(llm_path: Path, hook: str, texts: list[str] = TEXTS) -> torch.Tensor
 
 
 def trained(rows: torch.Tensor) -> SAE:
-    return train_topk(rows, TrainingSpec(latents=64, k=8, tokens=60_000, batch=128, learning_rate=5e-3, seed=2))
+    return train(
+        StoredActivations(rows), TrainingSpec(latents=64, k=8, tokens=60_000, batch=128, learning_rate=5e-3, seed=2)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +65,9 @@ def test_another_place_is_pointed_out(llm_path: Path, at_1: SAE, claimed: str) -
 
 def test_embedding_takes_part(llm_path: Path) -> None:
     rows = rows_at(llm_path, "embed_tokens")
-    sae = train_topk(rows, TrainingSpec(latents=64, k=8, tokens=60_000, batch=128, learning_rate=5e-3, seed=2))
+    sae = train(
+        StoredActivations(rows), TrainingSpec(latents=64, k=8, tokens=60_000, batch=128, learning_rate=5e-3, seed=2)
+    )
     found = verify_sae(sae, str(llm_path), TEXTS, "layers.0", window=64, neighbours=1)
     assert [fit.hook for fit in found.fits] == ["embed_tokens", "layers.0", "layers.1"]
     assert found.best.hook == "embed_tokens"
@@ -69,7 +76,7 @@ def test_embedding_takes_part(llm_path: Path) -> None:
 def test_figures_equal_training_quality(llm_path: Path, at_1: SAE, found: Verification) -> None:
     for fit in found.fits:
         rows = rows_at(llm_path, fit.hook)
-        expected = quality(at_1, rows)
+        expected = measure(at_1, rows)
         assert fit.tokens == expected.tokens
         assert fit.fraction_unexplained == pytest.approx(expected.fraction_unexplained, rel=1e-4)
         assert fit.l0 == pytest.approx(expected.l0)
@@ -196,7 +203,7 @@ def test_massive_tokens_are_left_out_as_in_encoding(llm_path: Path, tmp_path: Pa
     for fit in found.fits:
         rows = rows_at(tmp_path, fit.hook, texts)
         assert fit.tokens == len(rows) < sum(map(len, texts))
-        assert fit.fraction_unexplained == pytest.approx(quality(at_1, rows).fraction_unexplained, rel=1e-3)
+        assert fit.fraction_unexplained == pytest.approx(measure(at_1, rows).fraction_unexplained, rel=1e-3)
 
 
 def test_padding_does_not_reach_an_encoders_rows(bert_path: Path) -> None:

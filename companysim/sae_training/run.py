@@ -1,0 +1,216 @@
+"""From a model and a text to a folder with an SAE: what `companysim sae train` does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from companysim.encoding.layers import deepest
+from companysim.encoding.llm import ResidualStream
+from companysim.encoding.random_weights import random_weights
+from companysim.encoding.sae import SAE, load_sae
+from companysim.errors import RunError
+from companysim.sae_training.activations import HELD_OUT, TextActivations
+from companysim.sae_training.checkpoint import CHECKPOINT, checkpoint_tokens
+from companysim.sae_training.log import Log
+from companysim.sae_training.output import FIGURES, save_trained, write_card
+from companysim.sae_training.quality import measure
+from companysim.sae_training.spec import TrainingSpec
+from companysim.sae_training.texts import Texts
+from companysim.sae_training.trainer import Record, train
+from companysim.workspace import hold, remove_partial
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """How activations are made and kept; results depend on these choices but little.
+
+    Attributes
+    ----------
+    buffer : int
+        Activations shuffled at once.
+    on_disk : bool
+        Keep them in a file beside the SAE rather than in memory.
+    window, batch_tokens : int
+        See `companysim.encoding.llm.ResidualStream`.
+    device, dtype : str
+        Of the language model; the SAE trains on the same device, in float32.
+    held_out : int
+        One document in so many is left out of training, and measured afterwards.
+    save_dtype : str
+        Of the SAE on disk.
+    checkpoint_every : int
+        Activations between checkpoints.
+    tensorboard : bool
+    """
+
+    buffer: int = 500_000
+    on_disk: bool = False
+    window: int = 256
+    batch_tokens: int = 8192
+    device: str = "cpu"
+    dtype: str = "float32"
+    held_out: int = HELD_OUT
+    save_dtype: str = "float32"
+    checkpoint_every: int = 500_000
+    tensorboard: bool = False
+
+
+DEFAULT = Surroundings()
+
+
+def train_on_text(
+    model: str,
+    hooks: Sequence[str],
+    texts: Texts,
+    out: Path,
+    spec: TrainingSpec,
+    surroundings: Surroundings = DEFAULT,
+    *,
+    name: str | None = None,
+    revision: str | None = None,
+    init: SAE | None = None,
+    random: bool = False,
+    report: Callable[[Record], None] = lambda record: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    say: Callable[[str], None] = lambda message: None,
+) -> Path:
+    """Train an SAE and write it with its configuration, loss curve, figures and card.
+
+    A run stopped in any way goes on when called again with the same arguments. Started by ``accelerate launch``, the
+    processes share the work.
+
+    Parameters
+    ----------
+    model : str
+        Local directory or hub id (see `companysim.encoding.weights.resolve`).
+    hooks : sequence of str
+        Modules to read; several give one SAE for the group.
+    texts : Texts
+    out : path
+        The SAE goes to a folder in it that is named after its hooks, as sparsify does.
+    spec : TrainingSpec
+    surroundings : Surroundings
+    name : str, optional
+        Of the model, on the card; `model` by default.
+    revision : str, optional
+        Of a hub id.
+    init : SAE, optional
+        To begin with, see `companysim.sae_training.transfer`.
+    random : bool
+        Train on a copy of the model with random weights, the control; it is written to ``out``.
+    report, progress, say : callable
+        Receive records of training, batches of the language model done and in all, and single lines.
+
+    Returns
+    -------
+    Path
+        Folder of the SAE.
+
+    Raises
+    ------
+    RunError
+        If the folder holds a trained SAE already, or cannot be written to.
+    ConfigError, DataError, WeightsError
+        See `companysim.sae_training.trainer.train`.
+    """
+    from accelerate import Accelerator  # type: ignore[import-untyped]
+
+    accelerator = Accelerator(cpu=surroundings.device == "cpu")
+    main = accelerator.is_main_process
+    folder = out / "_".join(hooks)
+    if (folder / FIGURES).exists():
+        raise RunError(f"{folder} already holds a trained SAE: choose another --out or remove it")
+    with ExitStack() as stack:
+        if main:
+            _make(folder)
+            stack.enter_context(hold(folder))
+            remove_partial(folder)
+        place = Path(model)
+        if random:
+            place = out / f"random-weights-{spec.seed}"
+            if main and not place.exists():
+                random_weights(model, place, spec.seed)
+            accelerator.wait_for_everyone()
+        stream = ResidualStream(
+            str(place) if random else model,
+            deepest(hooks),
+            revision=None if random else revision,
+            window=surroundings.window,
+            overlap=0,
+            batch_tokens=surroundings.batch_tokens,
+            device=str(accelerator.device),
+            dtype=surroundings.dtype,
+        )
+        source = TextActivations(
+            stream,
+            hooks,
+            texts,
+            buffer=surroundings.buffer,
+            folder=folder / "buffer" if surroundings.on_disk else None,
+            held_out=surroundings.held_out,
+            process=accelerator.process_index,
+            processes=accelerator.num_processes,
+            report=progress if main else lambda done, total: None,
+        )
+        log = Log(folder, checkpoint_tokens(folder), tensorboard=surroundings.tensorboard) if main else None
+
+        def keep(record: Record) -> None:
+            if log is not None:
+                log(record)
+                report(record)
+
+        sae = train(
+            source,
+            spec,
+            init=init,
+            folder=folder,
+            checkpoint_every=surroundings.checkpoint_every,
+            report=keep,
+            say=say if main else lambda message: None,
+            accelerator=accelerator,
+        )
+        if main:
+            save_trained(sae, folder, model=name or model, hooks=list(hooks), dtype=surroundings.save_dtype)
+            facts = _facts(source, load_sae(folder, decoder=True), spec, list(hooks))
+            shown = (name or model) + (f" with random weights, seed {spec.seed}" if random else "")
+            begun = None if init is None else "another SAE"
+            write_card(folder, {"model": shown, **facts, "begun_with": begun, "spec": asdict(spec)})
+            _tidy(folder)
+        accelerator.wait_for_everyone()
+    return folder
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"cannot write to {folder} ({error.strerror}): choose another --out") from error
+
+
+def _facts(source: TextActivations, sae: SAE, spec: TrainingSpec, hooks: list[str]) -> dict[str, Any]:
+    """Figures of the card, on documents held out, as the SAE is on disk."""
+    facts: dict[str, Any] = {"hooks": hooks, "latents": sae.n_latents, "activation": sae.activation}
+    held_out = source.held_out()
+    if len(held_out) < 2:
+        return facts | {"tokens_seen": spec.steps * spec.batch, "held_out_tokens": 0}
+    found = measure(sae, held_out)
+    return facts | {
+        "tokens_seen": spec.steps * spec.batch,
+        "held_out_tokens": found.tokens,
+        "fraction_unexplained": found.fraction_unexplained,
+        "l0": found.l0,
+        "dead_share": found.dead_share,
+    }
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what only an unfinished run needs."""
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+    if (folder / "buffer").is_dir():
+        for path in (folder / "buffer").iterdir():
+            path.unlink()
+        (folder / "buffer").rmdir()

@@ -1,0 +1,476 @@
+"""How cheaply can an SAE be trained, and which serves company similarity? The study of docs/SAE_TRAINING.md.
+
+Usage: ``python pipelines/sae_study.py --data ../shared/data --out runs/sae_study`` prints its tables as Markdown. Each
+step leaves its figures in ``results.json`` and is not run again; a stopped step goes on from what it has on disk.
+
+1. ``groups``: angular distances of all layers, and the best groups.
+2. ``transfer``: the SAE of one layer from scratch, and begun with that of the layer before and of the layer behind, with
+   a half and a quarter of the tokens; loss on held-out text against tokens.
+3. ``grouped``: one SAE for three neighbouring layers against one for each.
+4. ``random``: the same SAE on a copy of the model with random weights.
+5. ``patched``: cross-entropy recovered by the SAEs of the steps before.
+6. ``companies``: depth and width against the yardsticks of METHOD.md, section 7. The choice is made on 2003 to 2013; only
+   the chosen SAE, the bundled one and the baselines are scored on 2014 to 2020.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+import torch
+import typer
+from profile_yardsticks import SPANS, Profiles, load_profiles, tfidf_similarity, yearly_yardsticks
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from companysim.config import EncoderConfig
+from companysim.encoding.encode import clean
+from companysim.encoding.layers import read_layers
+from companysim.encoding.llm import ResidualStream, Window
+from companysim.encoding.random_weights import random_weights
+from companysim.encoding.sae import SAE, load_sae, save_sae
+from companysim.encoding.weights import resolve
+from companysim.sae_training.activations import StoredActivations
+from companysim.sae_training.evaluate import evaluate
+from companysim.sae_training.groups import angular_distances
+from companysim.sae_training.quality import measure
+from companysim.sae_training.spec import TrainingSpec
+from companysim.sae_training.texts import StoredTexts, open_texts
+from companysim.sae_training.trainer import Record, train
+from companysim.similarity import Cosine, StandardisedCosine
+from companysim.universe import bundled
+from companysim.workspace import write, write_text
+
+BATCHES_A_PART = 8
+HELD_OUT = 20  # one document in so many
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is studied, and where its files are.
+
+    Attributes
+    ----------
+    model : str
+        Directory of the language model.
+    blocks : str
+        Name of its list of blocks.
+    layer : int
+        The layer of steps 2 to 5; its two neighbours serve with it.
+    depths, widths : tuple of int
+        Layers and numbers of latents of step 6.
+    corpus_tokens, profile_limit : int
+        Activations collected, and company profiles read.
+    spec : TrainingSpec
+        Of a whole run; step 6 trains with half its tokens.
+    out : path
+    """
+
+    model: str
+    blocks: str
+    layer: int
+    depths: tuple[int, ...]
+    widths: tuple[int, ...]
+    corpus_tokens: int
+    profile_limit: int
+    spec: TrainingSpec
+    window: int
+    dtype: str
+    out: Path
+
+    def hook(self, layer: int) -> str:
+        """Name of a layer."""
+        return f"{self.blocks}.{layer}"
+
+    @property
+    def neighbours(self) -> tuple[int, int, int]:
+        """The layer before, the layer itself, and the layer behind."""
+        return self.layer - 1, self.layer, self.layer + 1
+
+    def stream(self, model: str | None = None, *, cut: bool = True) -> ResidualStream:
+        """The language model, cut behind the deepest layer needed."""
+        deepest = self.hook(max(*self.depths, *self.neighbours)) if cut else ""
+        return ResidualStream(
+            model or self.model, deepest, window=self.window, overlap=0, batch_tokens=8192, dtype=self.dtype
+        )
+
+
+def collect(stream: ResidualStream, hooks: Sequence[str], windows: Sequence[Window], folder: Path) -> None:
+    """Write the residual stream of counted tokens at several depths, in parts; parts that are there stay.
+
+    A row of a layer that is massive there is all zeros, so that the layers' rows belong together.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    batches = stream.batches(windows)
+    for start in range(0, len(batches), BATCHES_A_PART):
+        path = folder / f"part-{start:05}.safetensors"
+        if path.is_file():
+            continue
+        tensors: dict[str, list[torch.Tensor]] = {name: [] for name in (*hooks, "document")}
+        for batch in batches[start : start + BATCHES_A_PART]:
+            outputs, padded = read_layers(stream, hooks, batch)
+            documents = torch.tensor([window.document for window in batch])[:, None].expand(padded.counted.shape)
+            tensors["document"].append(documents[padded.counted])
+            for name, hidden in outputs.items():
+                kept = stream.kept(hidden, padded)[..., None]
+                tensors[name].append(torch.where(kept, hidden, 0)[padded.counted].to(torch.bfloat16))
+        ready = {name: torch.cat(parts).contiguous() for name, parts in tensors.items()}
+        write(path, lambda temporary, ready=ready: save_file(ready, temporary))
+        print(f"{folder.name}: {min(start + BATCHES_A_PART, len(batches))} of {len(batches)} batches", flush=True)
+
+
+def stored(folder: Path, name: str) -> torch.Tensor:
+    """One tensor of all parts of `collect`."""
+    parts = []
+    for path in sorted(folder.glob("part-*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            parts.append(file.get_tensor(name))
+    return torch.cat(parts)
+
+
+def rows_of(folder: Path, hook: str) -> torch.Tensor:
+    """Activations of one layer without the massive ones."""
+    rows = stored(folder, hook)
+    return rows[rows.any(dim=1)]
+
+
+def corpus(study: Study, texts: StoredTexts, model: str | None, hooks: Sequence[str], tag: str) -> None:
+    """Collect training and held-out activations: random windows of random documents, documents held out apart."""
+    folders = [study.out / f"{tag}-train", study.out / f"{tag}-held"]
+    if all((folder / "done").exists() for folder in folders):
+        return
+    stream = study.stream(model)
+    ids = [found for found, _ in stream.tokenise([clean(text) for text in texts.read(0)])]
+    for held, folder in enumerate(folders):
+        own = [tokens for number, tokens in enumerate(ids) if (number % HELD_OUT == 0) == bool(held)]
+        windows = stream.windows(own)
+        limit = study.corpus_tokens // (10 if held else 1)
+        order = np.random.default_rng(study.spec.seed).permutation(len(windows))
+        total = np.cumsum([len(windows[i].tokens) for i in order])
+        chosen = [windows[i] for i in order[: int(np.searchsorted(total, limit)) + 1]]
+        collect(stream, hooks, chosen, folder)
+        (folder / "done").touch()
+
+
+def trained(
+    study: Study, name: str, rows: Callable[[], torch.Tensor], spec: TrainingSpec, init: SAE | None = None
+) -> tuple[SAE, list[list[float]]]:
+    """Train an SAE with its loss curve, or read what an earlier call left."""
+    folder = study.out / "saes" / name
+    curve: list[list[float]] = []
+    if not (folder / "curve.json").exists():
+        earlier = folder / "earlier.json"
+
+        def report(record: Record) -> None:
+            curve.append([record.tokens, record.unexplained])
+            folder.mkdir(parents=True, exist_ok=True)
+            write_text(earlier, json.dumps(curve))
+            if len(curve) % 10 == 0:
+                print(f"{name}: {record.tokens:,} tokens, {record.unexplained:.4f} unexplained", flush=True)
+
+        if earlier.exists():
+            from companysim.sae_training.checkpoint import checkpoint_tokens
+
+            reached = checkpoint_tokens(folder)
+            curve += [point for point in json.loads(earlier.read_text()) if point[0] <= reached]
+        sae = train(StoredActivations(rows()), spec, init=init, folder=folder, report=report)
+        save_sae(sae, folder, dtype="float32")
+        (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+        write_text(folder / "curve.json", json.dumps(curve))
+    return load_sae(folder, decoder=True), json.loads((folder / "curve.json").read_text())
+
+
+def groups_step(study: Study, texts: StoredTexts) -> dict[str, Any]:
+    """Angular distances of all layers on 40 documents."""
+    stream = study.stream(cut=False)
+    some = [text[:4000] for text in list(texts.read(0))[:40]]
+    found = angular_distances(stream, some)
+    near = {study.hook(layer): found.distances[study.layer, layer] for layer in study.neighbours}
+    return {"tokens": found.tokens, "neighbours": near, "table": found.to_frame().to_dict("records")}
+
+
+def transfer_step(study: Study) -> dict[str, Any]:
+    """Scratch against transfer in both directions."""
+    before, layer, behind = study.neighbours
+    train_rows, held = study.out / "corpus-train", rows_of(study.out / "corpus-held", study.hook(layer))
+    result: dict[str, Any] = {}
+    sources = {}
+    for place in study.neighbours:
+        sources[place], curve = trained(
+            study, f"scratch-{place}", lambda place=place: rows_of(train_rows, study.hook(place)), study.spec
+        )
+        if place == layer:
+            result["scratch"] = {"tokens": study.spec.tokens, "curve": curve, **figures(sources[place], held)}
+    for direction, place in (("from the layer before", before), ("from the layer behind", behind)):
+        for share in (2, 4):
+            spec = replace(study.spec, tokens=study.spec.tokens // share)
+            sae, curve = trained(
+                study,
+                f"transfer-{place}-{share}",
+                lambda: rows_of(train_rows, study.hook(layer)),
+                spec,
+                sources[place],
+            )
+            result[f"{direction}, 1/{share} of the tokens"] = {
+                "tokens": spec.tokens, "curve": curve, **figures(sae, held)
+            }  # fmt: skip
+    for share in (2, 4):
+        spec = replace(study.spec, tokens=study.spec.tokens // share)
+        sae, curve = trained(study, f"scratch-{layer}-{share}", lambda: rows_of(train_rows, study.hook(layer)), spec)
+        result[f"scratch, 1/{share} of the tokens"] = {"tokens": spec.tokens, "curve": curve, **figures(sae, held)}
+    return result
+
+
+def grouped_step(study: Study) -> dict[str, Any]:
+    """One SAE for three layers against one for each, with as many tokens for the group as for one of them."""
+    train_rows = study.out / "corpus-train"
+
+    def together() -> torch.Tensor:
+        return torch.cat([rows_of(train_rows, study.hook(layer)) for layer in study.neighbours])
+
+    group, _ = trained(study, "group", together, study.spec)
+    result = {}
+    for layer in study.neighbours:
+        held = rows_of(study.out / "corpus-held", study.hook(layer))
+        own = load_sae(study.out / "saes" / f"scratch-{layer}", decoder=True)
+        result[study.hook(layer)] = {"own": figures(own, held), "group": figures(group, held)}
+    return result
+
+
+def random_step(study: Study, texts: StoredTexts) -> dict[str, Any]:
+    """The same SAE on random weights."""
+    place = study.out / "random-model"
+    if not place.exists():
+        random_weights(study.model, place, study.spec.seed)
+    hook = study.hook(study.layer)
+    corpus(study, texts, str(place), [hook], "random")
+    sae, curve = trained(study, "random", lambda: rows_of(study.out / "random-train", hook), study.spec)
+    return {"tokens": study.spec.tokens, "curve": curve, **figures(sae, rows_of(study.out / "random-held", hook))}
+
+
+def patched_step(study: Study, texts: StoredTexts) -> dict[str, Any]:
+    """Cross-entropy recovered on held-out documents."""
+    before, layer, behind = study.neighbours
+    some = [text[:4000] for text in list(texts.read(0))[::HELD_OUT][:15]]
+    result = {}
+    for name in (f"scratch-{layer}", f"transfer-{before}-2", f"transfer-{behind}-2", "group"):
+        sae = load_sae(study.out / "saes" / name, decoder=True)
+        found = evaluate(sae, study.model, study.hook(layer), some, window=study.window, dtype=study.dtype)
+        result[name] = {key: value for key, value in found.to_dict().items() if key != "density"}
+    return result
+
+
+def companies_step(study: Study, profiles: Profiles) -> dict[str, Any]:
+    """Depth and width by the yardsticks of companies."""
+    folder, hooks = study.out / "profiles", [study.hook(depth) for depth in study.depths]
+    if not (folder / "done").exists():
+        stream = study.stream()
+        texts = [clean(text) for text in profiles.companies["text"][: study.profile_limit]]
+        collect(stream, hooks, stream.windows([ids for ids, _ in stream.tokenise(texts)]), folder)
+        (folder / "done").touch()
+    document = stored(folder, "document").numpy()
+    count = int(document.max()) + 1
+    spec = replace(study.spec, tokens=study.spec.tokens // 2)
+    runs = [(depth, study.spec.latents) for depth in study.depths]
+    runs += [(study.layer, width) for width in study.widths if width != study.spec.latents]
+    similarities: dict[str, np.ndarray] = {"TF-IDF": tfidf_similarity(profiles)[:count, :count]}
+    for depth in study.depths:
+        rows = stored(folder, study.hook(depth)).float()
+        kept = rows.any(dim=1).numpy()
+        means = _pool(document[kept], rows[torch.from_numpy(kept)].numpy(), count)
+        similarities[f"residual mean, block {depth}"] = _cosine(StandardisedCosine(), means)
+        for place, width in runs:
+            if place != depth:
+                continue
+            sae, _ = trained(
+                study,
+                f"companies-{depth}-{width}",
+                lambda depth=depth: rows_of(study.out / "corpus-train", study.hook(depth)),
+                replace(spec, latents=width),
+            )
+            summed = _latents(sae, rows, document, count)
+            similarities[f"SAE, block {depth}, {width:,} latents"] = _cosine(Cosine(), summed)
+        if depth == study.layer and study.model == resolve(EncoderConfig().model, print):
+            summed = _latents(load_sae(bundled("sae")), rows, document, count)
+            similarities["the bundled SAE"] = _cosine(Cosine(), summed)
+    return judged(similarities, profiles, count)
+
+
+def judged(similarities: dict[str, np.ndarray], profiles: Profiles, count: int) -> dict[str, Any]:
+    """Yardsticks to 2013 of all, and later ones of the best SAE, the bundled one and what is no SAE."""
+    correlations = {year: values[:count, :count] for year, values in profiles.correlations.items()}
+    first = [year for year in SPANS["2003-13"] if year in correlations]
+    early = replace(profiles, correlations={year: correlations[year] for year in first})
+    result: dict[str, Any] = {}
+    for name, similarity in similarities.items():
+        yearly = yearly_yardsticks(similarity, _cut(early, count)).mean()
+        result[name] = {"top 2003-13": yearly["top"], "peers 2003-13": yearly["peers"], "score": float(yearly.mean())}
+    saes = [name for name in result if name.startswith("SAE")]
+    best = max(saes, key=lambda name: result[name]["score"])
+    late = replace(profiles, correlations={y: v for y, v in correlations.items() if y in SPANS["2014-20"]})
+    for name, similarity in similarities.items():
+        if name == best or name not in saes:
+            yearly = yearly_yardsticks(similarity, _cut(late, count)).mean()
+            result[name] |= {"top 2014-20": yearly["top"], "peers 2014-20": yearly["peers"], "chosen": name == best}
+    return result
+
+
+def figures(sae: SAE, held: torch.Tensor) -> dict[str, float]:
+    """Figures on held-out rows."""
+    found = measure(sae, held)
+    return {"unexplained": found.fraction_unexplained, "l0": found.l0, "dead": found.dead_share}
+
+
+def _cut(profiles: Profiles, count: int) -> Profiles:
+    """The first companies only."""
+    if count == len(profiles.companies):
+        return profiles
+    from companysim.benchmark import classification
+
+    companies = profiles.companies[:count]
+    return Profiles(
+        companies,
+        profiles.correlations,
+        classification("sic", companies["sic"].tolist()),
+        classification("gics", companies["gics"].tolist()) if "gics" in companies else profiles.gics,
+    )
+
+
+def _pool(document: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
+    share = 1 / np.maximum(np.bincount(document, minlength=count), 1)
+    matrix = sp.csr_array((share[document], (document, np.arange(len(rows)))), shape=(count, len(rows)))
+    result: np.ndarray = matrix @ rows.astype(float)
+    return result
+
+
+def _latents(sae: SAE, rows: torch.Tensor, document: np.ndarray, count: int) -> sp.csr_array:
+    """Summed latents of each document."""
+    kept = rows.any(dim=1)
+    codes = sae.encode(rows[kept])
+    places = document[kept.numpy()][codes.token.numpy()]
+    summed = sp.coo_array((codes.value.numpy().astype(float), (places, codes.latent.numpy())), (count, sae.n_latents))
+    return sp.csr_array(summed)
+
+
+def _cosine(estimator: Any, vectors: Any) -> np.ndarray:
+    result: np.ndarray = estimator.similarity(estimator.fit(vectors).transform(vectors))
+    return result
+
+
+def markdown(results: dict[str, Any]) -> str:
+    """Tables of all steps that have run."""
+    parts = []
+    if "groups" in results:
+        frame = pd.DataFrame(results["groups"]["table"])
+        parts.append("## Layers that are close\n\n" + _table(frame.head(10), 4))
+    if "transfer" in results:
+        rows = {name: {k: v for k, v in row.items() if k != "curve"} for name, row in results["transfer"].items()}
+        parts.append("## Scratch and transfer, held-out text\n\n" + _table(_frame(rows), 4))
+        curves = {name: dict(map(tuple, row["curve"])) for name, row in results["transfer"].items()}
+        points = sorted(curves["scratch"])[:: max(1, len(curves["scratch"]) // 12)]
+        shown = {name: {f"{at:,}": _nearest(curve, at) for at in points} for name, curve in curves.items()}
+        parts.append("## Loss in training against tokens\n\n" + _table(_frame(shown), 3))
+    if "grouped" in results:
+        rows = {
+            layer: {f"{side} {key}": value for side, row in both.items() for key, value in row.items()}
+            for layer, both in results["grouped"].items()
+        }
+        parts.append("## One SAE for three layers, and one for each\n\n" + _table(_frame(rows), 4))
+    if "random" in results:
+        rows = {"random weights": {k: v for k, v in results["random"].items() if k != "curve"}}
+        parts.append("## Control\n\n" + _table(_frame(rows), 4))
+    for step, title in (("patched", "Patched into the language model"), ("companies", "Company similarity")):
+        if step in results:
+            parts.append(f"## {title}\n\n" + _table(_frame(results[step]), 4))
+    return "\n\n".join(parts)
+
+
+def _nearest(curve: dict[float, float], tokens: float) -> float:
+    """Loss at about so many tokens; NaN behind the curve's end."""
+    at = min(curve, key=lambda seen: abs(seen - tokens))
+    return curve[at] if tokens <= 1.02 * max(curve) else float("nan")
+
+
+def _frame(rows: dict[str, dict[str, Any]]) -> pd.DataFrame:
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("").reset_index()
+
+
+def _table(frame: pd.DataFrame, digits: int) -> str:
+    def cell(value: Any) -> str:
+        if isinstance(value, float):
+            return (
+                "-"
+                if np.isnan(value)
+                else f"{value:,.0f}"
+                if value.is_integer() and value > 1
+                else f"{value:.{digits}f}"
+            )
+        return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+    lines = ["| " + " | ".join(map(str, frame.columns)) + " |", "|" + "---|" * len(frame.columns)]
+    lines += ["| " + " | ".join(cell(value) for value in row) + " |" for row in frame.astype(object).to_numpy()]
+    return "\n".join(lines)
+
+
+def run(study: Study, texts: StoredTexts, profiles: Profiles | None) -> dict[str, Any]:
+    """Run the steps that have no figures yet."""
+    path = study.out / "results.json"
+    study.out.mkdir(parents=True, exist_ok=True)
+    results: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    hooks = [study.hook(layer) for layer in sorted({*study.depths, *study.neighbours})]
+    corpus(study, texts, None, hooks, "corpus")
+    steps: dict[str, Callable[[], dict[str, Any]]] = {
+        "groups": lambda: groups_step(study, texts),
+        "transfer": lambda: transfer_step(study),
+        "grouped": lambda: grouped_step(study),
+        "random": lambda: random_step(study, texts),
+        "patched": lambda: patched_step(study, texts),
+    }
+    if profiles is not None:
+        steps["companies"] = lambda: companies_step(study, profiles)
+    for name, step in steps.items():
+        if name not in results:
+            results[name] = step()
+            write_text(path, json.dumps(results, indent=1))
+    return results
+
+
+def main(
+    data: Annotated[Path, typer.Option(help="Shared research data.")] = Path("../shared/data"),
+    out: Annotated[Path, typer.Option(help="Folder of the study; a stopped one goes on there.")] = Path(
+        "runs/sae_study"
+    ),
+    layer: Annotated[int, typer.Option(help="Layer of the transfer, group and control steps.")] = 26,
+    corpus_tokens: Annotated[int, typer.Option(help="Tokens of text.")] = 400_000,
+    tokens: Annotated[int, typer.Option(help="Activations seen by a whole run.")] = 2_000_000,
+    precision: Annotated[str, typer.Option(help="Of the SAE's matrix products.")] = "float32",
+    seed: int = 0,
+) -> None:
+    """Run the study of SmolLM2-135M and print its tables."""
+    study = Study(
+        model=resolve(EncoderConfig().model, print),
+        blocks="layers",
+        layer=layer,
+        depths=(20, 23, 26, 28),
+        widths=(2048, 4096, 8192),
+        corpus_tokens=corpus_tokens,
+        profile_limit=10**9,
+        spec=TrainingSpec(tokens=tokens, precision=precision, seed=seed),  # type: ignore[arg-type]
+        window=256,
+        dtype="bfloat16",
+        out=out,
+    )
+    texts = open_texts(str(data / "item1_10k.parquet"), "item_1", seed=seed)
+    assert isinstance(texts, StoredTexts)
+    print(markdown(run(study, texts, load_profiles(data))))
+
+
+if __name__ == "__main__":
+    typer.run(main)

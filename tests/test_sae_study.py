@@ -1,0 +1,90 @@
+"""The study runs through on a tiny world, is not run twice, and chooses without looking at later years."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+PIPELINES = Path(__file__).parents[1] / "pipelines"
+if not PIPELINES.is_dir():
+    pytest.skip("the study is part of the repository, not of the package", allow_module_level=True)
+sys.path.insert(0, str(PIPELINES))
+
+import sae_study as module
+from profile_yardsticks import Profiles
+
+from companysim.benchmark import classification
+from companysim.sae_training.spec import TrainingSpec
+from companysim.sae_training.texts import StoredTexts
+from tests import tiny
+
+
+def profiles(texts: list[str], later: int = 0) -> Profiles:
+    n = len(texts)
+    correlations = {}
+    for year in range(2003, 2021):
+        rng = np.random.default_rng([year, later if year > 2013 else 0])
+        correlations[year] = np.corrcoef(rng.normal(size=(n, 12)) + np.repeat(rng.normal(size=(3, 12)), n // 3, axis=0))
+    codes = [f"{10 + i // (n // 3)}10" for i in range(n)]
+    table = pd.DataFrame({"cik": range(n), "sic": codes, "gics": [f"{c}0000" for c in codes], "text": texts})
+    sic, gics = (classification(name, table[name].tolist()) for name in ("sic", "gics"))
+    return Profiles(table, correlations, sic, gics)
+
+
+def test_whole_study_on_a_tiny_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny.build(tmp_path / "world")
+    texts = pd.read_csv(tmp_path / "world" / "filings.csv")["text"].tolist()
+    monkeypatch.setattr(module, "tfidf_similarity", lambda profiles: np.eye(len(profiles.companies)))
+    study = module.Study(
+        model=str(tmp_path / "world" / "llm"), blocks="layers", layer=1, depths=(0, 1, 2), widths=(24, 48),
+        corpus_tokens=10_000, profile_limit=10**9,
+        spec=TrainingSpec(latents=48, k=4, tokens=1600, batch=32, learning_rate=5e-3, dead_after=500),
+        window=64, dtype="float32", out=tmp_path / "study",
+    )  # fmt: skip
+    monkeypatch.setattr(module, "resolve", lambda *arguments: "another model")
+    results = module.run(study, StoredTexts(texts, 0), profiles(texts))
+    assert list(results) == ["groups", "transfer", "grouped", "random", "patched", "companies"]
+    assert results == json.loads((tmp_path / "study" / "results.json").read_text())
+    transfer = results["transfer"]
+    assert [row["tokens"] for row in transfer.values()] == [1600, 800, 400, 800, 400, 800, 400]
+    assert transfer["from the layer before, 1/2 of the tokens"]["curve"][0][1] < transfer["scratch"]["curve"][0][1]
+    assert set(results["grouped"]) == {"layers.0", "layers.1", "layers.2"}
+    companies = results["companies"]
+    assert {"SAE, block 1, 24 latents", "SAE, block 2, 48 latents", "residual mean, block 0"} <= set(companies)
+    late = [name for name, row in companies.items() if name.startswith("SAE") and "top 2014-20" in row]
+    assert late == [max((n for n in companies if n.startswith("SAE")), key=lambda n: companies[n]["score"])]
+    shown = module.markdown(results)
+    assert shown.count("## ") == 7
+    assert "nan" not in shown.lower().replace("-", "")
+    # Again: everything is read, nothing trained.
+    monkeypatch.setattr(module, "train", None)
+    assert module.run(study, StoredTexts(texts, 0), profiles(texts)) == results
+
+
+def test_the_choice_does_not_see_later_years() -> None:
+    texts = [f"text {i}" for i in range(30)]
+    rng = np.random.default_rng(1)
+    similarities = {f"SAE, {i}": np.corrcoef(rng.normal(size=(30, 5))) for i in range(6)}
+    first, second = (module.judged(similarities, profiles(texts, later), 30) for later in (0, 7))
+    chosen = [[name for name, row in found.items() if row.get("chosen")] for found in (first, second)]
+    assert chosen[0] == chosen[1]
+    assert first[chosen[0][0]]["top 2014-20"] != second[chosen[0][0]]["top 2014-20"]
+
+
+def test_rows_of_layers_belong_together(tmp_path: Path) -> None:
+    tiny.build(tmp_path / "world")
+    texts = pd.read_csv(tmp_path / "world" / "filings.csv")["text"].tolist()
+    stream = module.ResidualStream(str(tmp_path / "world" / "llm"), "layers.2", window=64, overlap=0, batch_tokens=256)
+    windows = stream.windows([ids for ids, _ in stream.tokenise(texts)])
+    module.collect(stream, ["layers.0", "layers.2"], windows, tmp_path / "parts")
+    document = module.stored(tmp_path / "parts", "document")
+    assert len(document) == len(module.stored(tmp_path / "parts", "layers.0")) == sum(len(w.tokens) for w in windows)
+    for wanted in (0, 7):
+        expected = stream.activations([w for w in windows if w.document == wanted]).hidden.sum(0)
+        found = module.stored(tmp_path / "parts", "layers.2")[document == wanted].float().sum(0)
+        assert float((found - expected).abs().max()) < 0.05
