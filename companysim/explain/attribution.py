@@ -1,0 +1,394 @@
+"""Which latents make two companies alike: the exact effect of removing each latent, for all latents at once.
+
+Removing latent j means setting it to 0 in the raw rows of both companies before anything else is done to them
+(METHOD.md, section 5). All cosines here compare rows z that are linear in what is removed,
+
+    z' = z - a_j W_j + d_j V,
+
+where ``a_j`` is what latent j brings to the row (its weighted value, or ``f(x_j) / s_j`` of the standardised ones),
+``W_j`` the axis it moves the row along (a unit vector, or its column of the PCA loadings), and ``d_j V`` what a
+shorter document changes where length is controlled for (``V = 0`` elsewhere). So with ``G_j = z . W_j``
+
+    z_1' . z_2' = z_1 . z_2 - a_1 G_2 - a_2 G_1 + a_1 a_2 |W_j|^2
+                  + d_1 (z_2 . V - a_2 W_j . V) + d_2 (z_1 . V - a_1 W_j . V) + d_1 d_2 |V|^2
+    |z'|^2      = |z|^2 - 2 a G + a^2 |W_j|^2 + 2 d (z . V - a W_j . V) + d^2 |V|^2
+
+and the similarities without each latent, all latents and all pairs, cost one matrix product ``G = Z W``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from companysim.errors import ConfigError, DataError
+from companysim.similarity import Cosine, PcaCosine, SaturatedCosine, Similarity, StandardisedCosine, SupervisedCosine
+from companysim.similarity.base import Matrix, column_blocks, dense, unit
+
+LOST = 1e-8
+"""A row that keeps less than this share of its squared norm is projected anew: subtraction has lost its digits."""
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """What each latent does for the similarity of each pair.
+
+    Attributes
+    ----------
+    pairs : ndarray of int64, shape (pairs, 2)
+        Rows of the matrix the latents came in.
+    latents : ndarray of int64, shape (latents,)
+        Columns of that matrix.
+    similarity : ndarray, shape (pairs,)
+    drop : ndarray, shape (pairs, latents)
+        Similarity less the similarity once the latent is removed from both rows: positive for a latent that makes the
+        two alike, negative for one that sets them apart, 0 for one active in neither.
+    contribution : ndarray, shape (pairs, latents)
+        Terms that add up to the similarity over all latents: ``u_j v_j`` for weighted cosines, and
+        ``(z_1j G_2j + z_2j G_1j) / (2 |z_1| |z_2|)`` for the PCA cosine, z standardised.
+    """
+
+    pairs: np.ndarray
+    latents: np.ndarray
+    similarity: np.ndarray
+    drop: np.ndarray
+    contribution: np.ndarray
+
+    def importance(self) -> np.ndarray:
+        """Mean absolute change of the similarity over the pairs, shape (latents,): the published importance."""
+        mean: np.ndarray = np.abs(self.drop).mean(axis=0)
+        return mean
+
+    def top(self, n: int = 10) -> pd.DataFrame:
+        """Return the `n` latents of each pair with the largest positive drop, ties by number; see `to_frame`.
+
+        Returns
+        -------
+        DataFrame
+            Columns of `to_frame` and rank, from 1 within a pair; fewer rows where fewer latents make the pair alike.
+        """
+        if n < 1:
+            raise ConfigError(f"n is {n}: ask for at least one latent")
+        order = np.lexsort((np.broadcast_to(self.latents, self.drop.shape), -self.drop), axis=1)[:, :n]
+        frame = self._frame(np.repeat(np.arange(len(self.pairs)), order.shape[1]), order.ravel())
+        frame.insert(2, "rank", np.tile(np.arange(1, order.shape[1] + 1), len(self.pairs)))
+        return frame[frame["drop"] > 0].reset_index(drop=True)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row for each pair and latent that has any effect on it.
+
+        Returns
+        -------
+        DataFrame
+            row_1, row_2, latent, drop, contribution, similarity (of the pair).
+        """
+        return self._frame(*np.nonzero((self.drop != 0) | (self.contribution != 0)))
+
+    def summary(self) -> str:
+        """One line: how many pairs and latents, and how much of the similarity the ten strongest latents bring."""
+        share = np.sort(self.contribution, axis=1)[:, -10:].sum(axis=1)
+        return (
+            f"{len(self.pairs)} pairs, {len(self.latents)} latents: mean similarity {self.similarity.mean():.3f}, "
+            f"of which the ten largest contributions of each pair bring {share.mean():.3f}"
+        )
+
+    def _frame(self, pair: np.ndarray, column: np.ndarray) -> pd.DataFrame:
+        return pd.DataFrame(
+            {
+                "row_1": self.pairs[pair, 0],
+                "row_2": self.pairs[pair, 1],
+                "latent": self.latents[column],
+                "drop": self.drop[pair, column],
+                "contribution": self.contribution[pair, column],
+                "similarity": self.similarity[pair],
+            }
+        )
+
+
+def attribute(
+    estimator: Similarity,
+    X: Matrix,
+    pairs: Any,
+    latents: Any = None,
+    budget_mb: float = 256,
+) -> Attribution:
+    """Remove every latent from every pair and measure what that does to the pair's similarity, exactly.
+
+    Parameters
+    ----------
+    estimator : Cosine, LogIdfCosine, SaturatedCosine, SupervisedCosine, StandardisedCosine or PcaCosine
+        Fitted. It stays as it was fitted: the removal changes the two rows, not what was learned from all rows.
+    X : CSR or ndarray, shape (documents, latents)
+        Raw latents, as the estimator was fitted on.
+    pairs : array of int, shape (pairs, 2)
+        Rows of `X`.
+    latents : array of int, optional
+        Columns of `X` to remove, one at a time; all of them by default.
+    budget_mb : float
+        Memory for blocks of latents while working; the result, two matrices pairs x latents in double precision, comes
+        on top.
+
+    Raises
+    ------
+    ConfigError
+        If the estimator is none of these cosines or not fitted, or the budget is not positive.
+    DataError
+        If `X` does not fit the estimator, or a pair or latent is not in `X`.
+
+    Notes
+    -----
+    `SaturatedCosine` with b > 0 weights a latent by the length of its document, which every removal changes, in no
+    linear way: there each removal weighs the latents of the two documents anew, at a cost quadratic in their number.
+    """
+    pairs, latents = _checked(estimator, X, pairs, latents)
+    if not budget_mb > 0:
+        raise ConfigError(f"budget_mb is {budget_mb}: give a positive number of megabytes")
+    rows, ends = np.unique(pairs, return_inverse=True)
+    first, second = ends.reshape(pairs.shape).T
+    X = estimator._checked(X[rows])
+    numbers = int(budget_mb * 2**20 / 8)
+    shape = (len(pairs), len(latents))
+    drop, contribution = np.zeros(shape), np.zeros(shape)
+    if isinstance(estimator, SaturatedCosine) and estimator.b != 0 and estimator.k1 != 0:
+        similarity = _saturated(estimator, sp.csr_array(X), first, second, latents, numbers, drop, contribution)
+    else:
+        similarity = _linear(estimator, X, first, second, latents, numbers, drop, contribution)
+    return Attribution(pairs, latents, similarity, drop, contribution)
+
+
+def _checked(estimator: Similarity, X: Matrix, pairs: Any, latents: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs and latents as arrays of int64; refuse what cannot be attributed."""
+    if not isinstance(estimator, Cosine | StandardisedCosine | SupervisedCosine):
+        raise ConfigError(f"{type(estimator).__name__} is no cosine of latents: attribution is for cosines")
+    learned = {"PcaCosine": "components_", "StandardisedCosine": "mean_", "SupervisedCosine": "scores_"}
+    needed = learned.get(type(estimator).__name__, "idf_" if type(estimator) is not Cosine else "")
+    if needed and not hasattr(estimator, needed):
+        raise ConfigError(f"{type(estimator).__name__} is not fitted: fit it before asking what its latents do")
+    width = getattr(estimator, needed).shape[-1] if needed else X.shape[1]
+    if width != X.shape[1]:
+        raise DataError(f"the rows have {X.shape[1]} latents but the estimator was fitted on {width}: give the same")
+    chosen = np.arange(X.shape[1]) if latents is None else np.asarray(latents, dtype=np.int64).ravel()
+    if len(chosen) and not (0 <= chosen.min() and chosen.max() < X.shape[1]):
+        raise DataError(f"latents run from 0 to {X.shape[1] - 1}: one of those asked for is outside")
+    wanted = np.asarray(pairs, dtype=np.int64)
+    if wanted.ndim != 2 or wanted.shape[1] != 2 or not len(wanted):
+        raise DataError(f"pairs must have shape (pairs, 2) with at least one pair, not {wanted.shape}")
+    if wanted.min() < 0 or wanted.max() >= X.shape[0]:
+        raise DataError(f"rows run from 0 to {X.shape[0] - 1}: one of the pairs is outside")
+    return wanted, chosen
+
+
+class _Rows:
+    """Rows of a weighted cosine before they are divided by their norms; the axes are the latents themselves."""
+
+    power = 1.0
+
+    def __init__(self, estimator: Any, X: Matrix) -> None:
+        if isinstance(estimator, SupervisedCosine):
+            weights = np.zeros(X.shape[1])
+            weights[estimator.selected_] = estimator.weights_
+            self.Z: Any = sp.csr_array(X) @ sp.diags_array(weights)
+            self.power = estimator.alpha
+        else:
+            self.Z = estimator._weighted(X.astype(np.float64))
+        self.Z = sp.csr_array(self.Z)
+
+    def blocks(self) -> Iterator[tuple[slice, np.ndarray, np.ndarray, np.ndarray | None]]:
+        """Columns in blocks: rows z, what removing each latent takes away, and by how much it shortens the row."""
+        for part, block in column_blocks(self.Z):
+            yield part, block, block, None
+
+    def base(self, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+        """Squared norms, inner products of the pairs, inner products of the rows with V, and |V|^2."""
+        square = np.asarray(self.Z.multiply(self.Z).sum(axis=1)).ravel()
+        inner = np.asarray(self.Z[first].multiply(self.Z[second]).sum(axis=1)).ravel()
+        return square, inner, np.zeros(len(square)), 0.0
+
+    def axes(self, z: np.ndarray, columns: slice | np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """G, |W_j|^2 and W_j . V of some latents whose block of z this is."""
+        ones = np.ones(z.shape[1])
+        return z, ones, np.zeros_like(ones)
+
+
+class _Standardised(_Rows):
+    """Standardised rows: dense, since a standardised zero is none."""
+
+    def __init__(self, estimator: StandardisedCosine, X: Matrix) -> None:
+        self.estimator, self.X = estimator, X
+        scale = estimator.scale_
+        self.weight = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0)
+        self.V = estimator.slope_ * self.weight if estimator.length_control else np.zeros(len(scale))
+
+    def blocks(self) -> Iterator[tuple[slice, np.ndarray, np.ndarray, np.ndarray | None]]:
+        size: Any = abs(self.X)
+        total = np.asarray(size.sum(axis=1), dtype=np.float64).reshape(-1, 1)
+        raw = column_blocks(self.X)
+        for (part, z), (_, x) in zip(self.estimator._standardised(self.X), raw, strict=True):
+            shorter = None
+            if self.estimator.length_control:
+                shorter = np.log1p(total) - np.log1p(np.maximum(total - np.abs(x), 0.0))
+            yield part, z, (np.log1p(x) if self.estimator.log else x) * self.weight[part], shorter
+
+    def base(self, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+        square, inner, along = np.zeros(self.X.shape[0]), np.zeros(len(first)), np.zeros(self.X.shape[0])
+        for part, z in self.estimator._standardised(self.X):
+            square += np.einsum("ij,ij->i", z, z)
+            along += z @ self.V[part]
+            for pair in range(len(first)):
+                inner[pair] += z[first[pair]] @ z[second[pair]]
+        return square, inner, along, float(self.V @ self.V)
+
+    def axes(self, z: np.ndarray, columns: slice | np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return z, np.ones(z.shape[1]), self.V[columns]
+
+
+class _Projected(_Standardised):
+    """Standardised rows projected on principal components."""
+
+    def __init__(self, estimator: PcaCosine, X: Matrix) -> None:
+        super().__init__(estimator, X)
+        self.W = estimator.components_
+        self.P = np.zeros((X.shape[0], len(self.W)), dtype=self.W.dtype)
+        for part, z in estimator._standardised(X):
+            self.P += z.astype(self.W.dtype, copy=False) @ self.W[:, part].T
+        self.direction = self.W @ self.V.astype(self.W.dtype, copy=False)
+
+    def base(self, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+        P, V = self.P.astype(np.float64, copy=False), self.direction.astype(np.float64, copy=False)
+        inner = np.einsum("ij,ij->i", P[first], P[second])
+        return np.einsum("ij,ij->i", P, P), inner, P @ V, float(V @ V)
+
+    def axes(self, z: np.ndarray, columns: slice | np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        W = self.W[:, columns]
+        square = np.einsum("ij,ij->j", W, W, dtype=np.float64)
+        return dense(self.P @ W), square, dense(self.direction @ W)
+
+
+def _linear(
+    estimator: Similarity,
+    X: Matrix,
+    first: np.ndarray,
+    second: np.ndarray,
+    latents: np.ndarray,
+    numbers: int,
+    drop: np.ndarray,
+    contribution: np.ndarray,
+) -> np.ndarray:
+    """Fill `drop` and `contribution` by the closed form; returns the similarities."""
+    kind = _Projected if isinstance(estimator, PcaCosine) else _Standardised
+    rows = kind(estimator, X) if isinstance(estimator, StandardisedCosine) else _Rows(estimator, X)
+    square, inner, along, moved = rows.base(first, second)
+    scale = _reciprocal(square[first] * square[second], rows.power)
+    similarity: np.ndarray = inner * scale
+    order = np.argsort(latents, kind="stable")
+    places = latents[order]
+    step = max(1, numbers // (4 * X.shape[0] + 12 * len(first) + 1))
+    lost: list[tuple[int, int]] = []
+    for part, z, taken, shorter in rows.blocks():
+        inside = slice(*np.searchsorted(places, [part.start, part.stop]))
+        for start in range(inside.start, inside.stop, step):
+            own = slice(start, min(start + step, inside.stop))
+            chosen, out = places[own], order[own]
+            whole = chosen[-1] - chosen[0] + 1 == len(chosen) and len(np.unique(chosen)) == len(chosen)
+            columns = slice(chosen[0], chosen[-1] + 1) if whole else chosen
+            local = slice(chosen[0] - part.start, chosen[-1] + 1 - part.start) if whole else chosen - part.start
+            a = taken[:, local]
+            G, W2, WV = rows.axes(z[:, local], columns)
+            norm2 = square[:, None] - 2 * a * G + a**2 * W2
+            product = inner[:, None] - a[first] * G[second] - a[second] * G[first] + a[first] * a[second] * W2
+            if shorter is not None:
+                d = shorter[:, local]
+                norm2 += 2 * d * (along[:, None] - a * WV) + d**2 * moved
+                product += d[first] * (along[second, None] - a[second] * WV) + d[first] * d[second] * moved
+                product += d[second] * (along[first, None] - a[first] * WV)
+            lost += [(int(r), int(out[c])) for r, c in np.argwhere((norm2 < LOST * square[:, None]) & (a != 0))]
+            norm2 = np.maximum(norm2, 0.0)
+            drop[:, out] = similarity[:, None] - product * _reciprocal(norm2[first] * norm2[second], rows.power)
+            f = z[:, local]
+            contribution[:, out] = 0.5 * (f[first] * G[second] + f[second] * G[first]) * scale[:, None]
+            idle = (a[first] == 0) & (a[second] == 0)
+            drop[:, out] = np.where(idle, 0.0, drop[:, out])
+    _project_lost(estimator, X, first, second, latents, lost, similarity, drop)
+    return similarity
+
+
+def _reciprocal(squares: np.ndarray, power: float) -> np.ndarray:
+    """``1 / sqrt(squares) ** power``, and 0 where a row is empty: it is similar to nothing."""
+    root = np.sqrt(squares) ** power
+    result: np.ndarray = np.divide(1.0, root, out=np.zeros_like(root), where=squares > 0)
+    return result
+
+
+def _project_lost(
+    estimator: Similarity,
+    X: Matrix,
+    first: np.ndarray,
+    second: np.ndarray,
+    latents: np.ndarray,
+    lost: list[tuple[int, int]],
+    similarity: np.ndarray,
+    drop: np.ndarray,
+) -> None:
+    """Transform rows of which the removal of one latent leaves next to nothing: at most a latent or two a row."""
+    for place in sorted({column for _, column in lost}):
+        touched = [row for row, column in lost if column == place]
+        affected = np.flatnonzero(np.isin(first, touched) | np.isin(second, touched))
+        rows, ends = np.unique(np.stack([first[affected], second[affected]]), return_inverse=True)
+        vectors = estimator.transform(removed(X[rows], latents[place]))
+        vectors = vectors if isinstance(vectors, np.ndarray) else dense(vectors)
+        one, two = ends.reshape(2, -1)
+        drop[affected, place] = similarity[affected] - np.einsum("ij,ij->i", vectors[one], vectors[two])
+
+
+def removed(X: Matrix, latents: Any) -> Matrix:
+    """Copy of `X` with some columns set to 0: what ablation means."""
+    if isinstance(X, np.ndarray):
+        copy = np.array(X)
+        copy[:, latents] = 0
+        return copy
+    kept = np.ones(X.shape[1], dtype=X.dtype)
+    kept[latents] = 0
+    return sp.csr_array(X @ sp.diags_array(kept))
+
+
+def _saturated(
+    estimator: SaturatedCosine,
+    X: sp.csr_array,
+    first: np.ndarray,
+    second: np.ndarray,
+    latents: np.ndarray,
+    numbers: int,
+    drop: np.ndarray,
+    contribution: np.ndarray,
+) -> np.ndarray:
+    """Fill `drop` and `contribution` by weighing each pair's latents anew for each removal; returns the similarities."""
+    vectors = unit(estimator._weighted(X.astype(np.float64)))
+    length = np.asarray(X.sum(axis=1), dtype=np.float64).ravel()
+    similarity = np.zeros(len(first))
+    for pair, (one, two) in enumerate(zip(first, second, strict=True)):
+        own = np.union1d(*(X.indices[X.indptr[row] : X.indptr[row + 1]] for row in (one, two)))
+        x, u = dense(X[[one, two]][:, own]), dense(vectors[[one, two]][:, own])
+        similarity[pair] = u[0] @ u[1]
+        t = x / estimator.typical_[own]
+        out = np.flatnonzero(np.isin(latents, own))
+        place = np.searchsorted(own, latents[out])
+        contribution[pair, out] = (u[0] * u[1])[place]
+        step = max(1, numbers // (8 * len(own) + 1))
+        for start in range(0, len(out), step):
+            part = slice(start, start + step)
+            weights = []
+            for row, whole in ((0, length[one]), (1, length[two])):
+                shorter = np.maximum(whole - x[row, place[part]], 0.0) / estimator.mean_length_
+                damping = estimator.k1 * (1 - estimator.b + estimator.b * shorter)[:, None]
+                weight = estimator._saturated(np.tile(t[row], (len(damping), 1)), damping) * estimator.idf_[own]
+                weight[np.arange(len(weight)), place[part]] = 0.0
+                weights.append(weight)
+            w, v = weights
+            norms = np.einsum("ij,ij->i", w, w) * np.einsum("ij,ij->i", v, v)
+            drop[pair, out[part]] = similarity[pair] - np.einsum("ij,ij->i", w, v) * _reciprocal(norms, 1.0)
+    return similarity
