@@ -15,6 +15,7 @@ import pandas as pd
 from companysim.benchmark import calendar_windows, correlation
 from companysim.config import RunConfig, load_config
 from companysim.encoding.encode import Encoded
+from companysim.encoding.pooling import Pooled
 from companysim.encoding.store import Store
 from companysim.errors import ConfigError, DataError, RunError, UnknownTickerError
 from companysim.explain import (
@@ -152,6 +153,21 @@ class Run:
             raise RunError(f"the labels of {self.root} are of an older version: run again to make them anew")
         return labels
 
+    @cached_property
+    def cluster_latents(self) -> pd.DataFrame:
+        """Latents that define each SAE cluster: cluster, rank, latent, inside, outside, label."""
+        return self._table(f"explain/{CLUSTER_LATENTS}")
+
+    @cached_property
+    def snippets(self) -> pd.DataFrame:
+        """Passages in which each latent fires most; see `companysim.encoding.snippets.TopSnippets.to_frame`."""
+        return self._table("encoding/snippets.parquet")
+
+    @property
+    def pooled(self) -> Pooled:
+        """Latents of the companies' descriptions, in the order of `companies`."""
+        return self._encoded.pooled
+
     def explain(self, ticker_1: str, ticker_2: str, k: int = 8) -> PairExplanation:
         """Explain why two companies are similar, and what sets them apart; see `companysim.explain.explain_pair`.
 
@@ -219,7 +235,7 @@ class Run:
             for name, table in zip((LABELS, CLUSTERS, CLUSTER_LATENTS), (labels, *tables), strict=True):
                 write_parquet(folder / name, table)
             workspace.finish("explain", mark["fingerprint"], mark["seconds"])
-        for name in ("labels", "_corpus"):
+        for name in ("labels", "cluster_latents", "_corpus"):
             self.__dict__.pop(name, None)
 
     def peers(self, ticker: str, k: int = 10) -> pd.DataFrame:

@@ -112,9 +112,9 @@ def passage(text: str, start: int, end: int) -> Passage:
     while start < len(text) - 1 and text[start].isspace():
         start += 1
     end = max(end, start + 1)
-    while start > 0 and _is_word(text[start - 1]):
+    while start > 0 and _is_word(text, start - 1):
         start -= 1
-    while end < len(text) and _is_word(text[end]):
+    while end < len(text) and _is_word(text, end):
         end += 1
     first, last = _sentence(text, start, end)
     before, after = "", ""
@@ -145,5 +145,8 @@ def _sentence(text: str, start: int, end: int) -> tuple[int, int]:
     return first, last
 
 
-def _is_word(character: str) -> bool:
-    return character.isalnum() or character in "-'\u2019&"
+def _is_word(text: str, place: int) -> bool:
+    """Whether a character is part of a word or number: a letter, digit or hyphen, or the point or comma in 1,700."""
+    if text[place] in ".,":
+        return 0 < place < len(text) - 1 and text[place - 1].isdigit() and text[place + 1].isdigit()
+    return text[place].isalnum() or text[place] in "-'\u2019&"
