@@ -18,7 +18,6 @@ and the similarities without each latent, all latents and all pairs, cost one ma
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,11 +26,12 @@ import pandas as pd
 import scipy.sparse as sp
 
 from companysim.errors import ConfigError, DataError
-from companysim.similarity import Cosine, PcaCosine, SaturatedCosine, Similarity, StandardisedCosine, SupervisedCosine
-from companysim.similarity.base import Matrix, column_blocks, dense, unit
+from companysim.explain.ablation import Rows, removed, rows_of
+from companysim.similarity import Cosine, SaturatedCosine, Similarity, StandardisedCosine, SupervisedCosine
+from companysim.similarity.base import Matrix, dense, unit
 
-LOST = 1e-8
-"""A row that keeps less than this share of its squared norm is projected anew: subtraction has lost its digits."""
+CHUNK = 512  # latents worked on at once, so that blocks stay in the processor's cache
+LOST = 1e-8  # a row that keeps less than this share of its squared norm is projected anew: subtraction lost its digits
 
 
 @dataclass(frozen=True)
@@ -152,13 +152,9 @@ def attribute(
     first, second = ends.reshape(pairs.shape).T
     X = estimator._checked(X[rows])
     numbers = int(budget_mb * 2**20 / 8)
-    shape = (len(pairs), len(latents))
-    drop, contribution = np.zeros(shape), np.zeros(shape)
     if isinstance(estimator, SaturatedCosine) and estimator.b != 0 and estimator.k1 != 0:
-        similarity = _saturated(estimator, sp.csr_array(X), first, second, latents, numbers, drop, contribution)
-    else:
-        similarity = _linear(estimator, X, first, second, latents, numbers, drop, contribution)
-    return Attribution(pairs, latents, similarity, drop, contribution)
+        return Attribution(pairs, latents, *_saturated(estimator, sp.csr_array(X), first, second, latents, numbers))
+    return Attribution(pairs, latents, *closed_form(rows_of(estimator, X), first, second, latents, numbers))
 
 
 def _checked(estimator: Similarity, X: Matrix, pairs: Any, latents: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -183,138 +179,47 @@ def _checked(estimator: Similarity, X: Matrix, pairs: Any, latents: Any) -> tupl
     return wanted, chosen
 
 
-class _Rows:
-    """Rows of a weighted cosine before they are divided by their norms; the axes are the latents themselves."""
+def closed_form(
+    rows: Rows, first: np.ndarray, second: np.ndarray, latents: np.ndarray, numbers: int = 2**25
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Similarity, drop and contribution of pairs by the closed form; see `Attribution`.
 
-    power = 1.0
-
-    def __init__(self, estimator: Any, X: Matrix) -> None:
-        if isinstance(estimator, SupervisedCosine):
-            weights = np.zeros(X.shape[1])
-            weights[estimator.selected_] = estimator.weights_
-            self.Z: Any = sp.csr_array(X) @ sp.diags_array(weights)
-            self.power = estimator.alpha
-        else:
-            self.Z = estimator._weighted(X.astype(np.float64))
-        self.Z = sp.csr_array(self.Z)
-
-    def blocks(self) -> Iterator[tuple[slice, np.ndarray, np.ndarray, np.ndarray | None]]:
-        """Columns in blocks: rows z, what removing each latent takes away, and by how much it shortens the row."""
-        for part, block in column_blocks(self.Z):
-            yield part, block, block, None
-
-    def base(self, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-        """Squared norms, inner products of the pairs, inner products of the rows with V, and |V|^2."""
-        square = np.asarray(self.Z.multiply(self.Z).sum(axis=1)).ravel()
-        inner = np.asarray(self.Z[first].multiply(self.Z[second]).sum(axis=1)).ravel()
-        return square, inner, np.zeros(len(square)), 0.0
-
-    def axes(self, z: np.ndarray, columns: slice | np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """G, |W_j|^2 and W_j . V of some latents whose block of z this is."""
-        ones = np.ones(z.shape[1])
-        return z, ones, np.zeros_like(ones)
-
-
-class _Standardised(_Rows):
-    """Standardised rows: dense, since a standardised zero is none."""
-
-    def __init__(self, estimator: StandardisedCosine, X: Matrix) -> None:
-        self.estimator, self.X = estimator, X
-        scale = estimator.scale_
-        self.weight = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0)
-        self.V = estimator.slope_ * self.weight if estimator.length_control else np.zeros(len(scale))
-
-    def blocks(self) -> Iterator[tuple[slice, np.ndarray, np.ndarray, np.ndarray | None]]:
-        size: Any = abs(self.X)
-        total = np.asarray(size.sum(axis=1), dtype=np.float64).reshape(-1, 1)
-        raw = column_blocks(self.X)
-        for (part, z), (_, x) in zip(self.estimator._standardised(self.X), raw, strict=True):
-            shorter = None
-            if self.estimator.length_control:
-                shorter = np.log1p(total) - np.log1p(np.maximum(total - np.abs(x), 0.0))
-            yield part, z, (np.log1p(x) if self.estimator.log else x) * self.weight[part], shorter
-
-    def base(self, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-        square, inner, along = np.zeros(self.X.shape[0]), np.zeros(len(first)), np.zeros(self.X.shape[0])
-        for part, z in self.estimator._standardised(self.X):
-            square += np.einsum("ij,ij->i", z, z)
-            along += z @ self.V[part]
-            for pair in range(len(first)):
-                inner[pair] += z[first[pair]] @ z[second[pair]]
-        return square, inner, along, float(self.V @ self.V)
-
-    def axes(self, z: np.ndarray, columns: slice | np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return z, np.ones(z.shape[1]), self.V[columns]
-
-
-class _Projected(_Standardised):
-    """Standardised rows projected on principal components."""
-
-    def __init__(self, estimator: PcaCosine, X: Matrix) -> None:
-        super().__init__(estimator, X)
-        self.W = estimator.components_
-        self.P = np.zeros((X.shape[0], len(self.W)), dtype=self.W.dtype)
-        for part, z in estimator._standardised(X):
-            self.P += z.astype(self.W.dtype, copy=False) @ self.W[:, part].T
-        self.direction = self.W @ self.V.astype(self.W.dtype, copy=False)
-
-    def base(self, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-        P, V = self.P.astype(np.float64, copy=False), self.direction.astype(np.float64, copy=False)
-        inner = np.einsum("ij,ij->i", P[first], P[second])
-        return np.einsum("ij,ij->i", P, P), inner, P @ V, float(V @ V)
-
-    def axes(self, z: np.ndarray, columns: slice | np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        W = self.W[:, columns]
-        square = np.einsum("ij,ij->j", W, W, dtype=np.float64)
-        return dense(self.P @ W), square, dense(self.direction @ W)
-
-
-def _linear(
-    estimator: Similarity,
-    X: Matrix,
-    first: np.ndarray,
-    second: np.ndarray,
-    latents: np.ndarray,
-    numbers: int,
-    drop: np.ndarray,
-    contribution: np.ndarray,
-) -> np.ndarray:
-    """Fill `drop` and `contribution` by the closed form; returns the similarities."""
-    kind = _Projected if isinstance(estimator, PcaCosine) else _Standardised
-    rows = kind(estimator, X) if isinstance(estimator, StandardisedCosine) else _Rows(estimator, X)
-    square, inner, along, moved = rows.base(first, second)
+    Parameters
+    ----------
+    rows : Rows
+        The rows of all pairs, once each.
+    first, second : ndarray of int, shape (pairs,)
+        Which of them a pair consists of.
+    latents : ndarray of int, shape (latents,)
+    numbers : int
+        How many numbers a block of latents may take.
+    """
+    square, inner, along, moved = rows.whole(first, second)
     scale = _reciprocal(square[first] * square[second], rows.power)
     similarity: np.ndarray = inner * scale
-    order = np.argsort(latents, kind="stable")
-    places = latents[order]
-    step = max(1, numbers // (4 * X.shape[0] + 12 * len(first) + 1))
+    drop, contribution = np.zeros((len(first), len(latents))), np.zeros((len(first), len(latents)))
+    step = max(1, min(CHUNK, numbers // (6 * len(square) + 12 * len(first))))
+    consecutive = np.array_equal(latents, np.arange(len(latents)))
     lost: list[tuple[int, int]] = []
-    for part, z, taken, shorter in rows.blocks():
-        inside = slice(*np.searchsorted(places, [part.start, part.stop]))
-        for start in range(inside.start, inside.stop, step):
-            own = slice(start, min(start + step, inside.stop))
-            chosen, out = places[own], order[own]
-            whole = chosen[-1] - chosen[0] + 1 == len(chosen) and len(np.unique(chosen)) == len(chosen)
-            columns = slice(chosen[0], chosen[-1] + 1) if whole else chosen
-            local = slice(chosen[0] - part.start, chosen[-1] + 1 - part.start) if whole else chosen - part.start
-            a = taken[:, local]
-            G, W2, WV = rows.axes(z[:, local], columns)
-            norm2 = square[:, None] - 2 * a * G + a**2 * W2
-            product = inner[:, None] - a[first] * G[second] - a[second] * G[first] + a[first] * a[second] * W2
-            if shorter is not None:
-                d = shorter[:, local]
-                norm2 += 2 * d * (along[:, None] - a * WV) + d**2 * moved
-                product += d[first] * (along[second, None] - a[second] * WV) + d[first] * d[second] * moved
-                product += d[second] * (along[first, None] - a[first] * WV)
-            lost += [(int(r), int(out[c])) for r, c in np.argwhere((norm2 < LOST * square[:, None]) & (a != 0))]
-            norm2 = np.maximum(norm2, 0.0)
-            drop[:, out] = similarity[:, None] - product * _reciprocal(norm2[first] * norm2[second], rows.power)
-            f = z[:, local]
-            contribution[:, out] = 0.5 * (f[first] * G[second] + f[second] * G[first]) * scale[:, None]
-            idle = (a[first] == 0) & (a[second] == 0)
-            drop[:, out] = np.where(idle, 0.0, drop[:, out])
-    _project_lost(estimator, X, first, second, latents, lost, similarity, drop)
-    return similarity
+    for start in range(0, len(latents), step):
+        out = slice(start, min(start + step, len(latents)))
+        z, a, G, d, w, v = rows.block(out if consecutive else latents[out])
+        norm = square[:, None] - a * (2 * G - a * w)
+        H = G - a * w
+        product = inner[:, None] - a[first] * H[second] - a[second] * G[first]
+        if d is not None:
+            along_less = along[:, None] - a * v
+            norm += d * (2 * along_less + d * moved)
+            product += d[first] * (along_less[second] + d[second] * moved) + d[second] * along_less[first]
+        lost += [(row, start + column) for row, column in np.argwhere((norm < LOST * square[:, None]) & (a != 0))]
+        root = _reciprocal(np.maximum(norm, 0.0), rows.power)
+        product *= root[first]
+        product *= root[second]
+        idle = a == 0
+        drop[:, out] = np.where(idle[first] & idle[second], 0.0, similarity[:, None] - product)
+        contribution[:, out] = (z[first] * G[second] + z[second] * G[first]) * (0.5 * scale)[:, None]
+    _project_lost(rows, first, second, latents, lost, similarity, drop)
+    return similarity, drop, contribution
 
 
 def _reciprocal(squares: np.ndarray, power: float) -> np.ndarray:
@@ -325,8 +230,7 @@ def _reciprocal(squares: np.ndarray, power: float) -> np.ndarray:
 
 
 def _project_lost(
-    estimator: Similarity,
-    X: Matrix,
+    rows: Rows,
     first: np.ndarray,
     second: np.ndarray,
     latents: np.ndarray,
@@ -338,22 +242,10 @@ def _project_lost(
     for place in sorted({column for _, column in lost}):
         touched = [row for row, column in lost if column == place]
         affected = np.flatnonzero(np.isin(first, touched) | np.isin(second, touched))
-        rows, ends = np.unique(np.stack([first[affected], second[affected]]), return_inverse=True)
-        vectors = estimator.transform(removed(X[rows], latents[place]))
-        vectors = vectors if isinstance(vectors, np.ndarray) else dense(vectors)
+        own, ends = np.unique(np.stack([first[affected], second[affected]]), return_inverse=True)
+        vectors = dense(rows.estimator.transform(removed(rows.X[own], latents[place])))
         one, two = ends.reshape(2, -1)
         drop[affected, place] = similarity[affected] - np.einsum("ij,ij->i", vectors[one], vectors[two])
-
-
-def removed(X: Matrix, latents: Any) -> Matrix:
-    """Copy of `X` with some columns set to 0: what ablation means."""
-    if isinstance(X, np.ndarray):
-        copy = np.array(X)
-        copy[:, latents] = 0
-        return copy
-    kept = np.ones(X.shape[1], dtype=X.dtype)
-    kept[latents] = 0
-    return sp.csr_array(X @ sp.diags_array(kept))
 
 
 def _saturated(
@@ -363,13 +255,12 @@ def _saturated(
     second: np.ndarray,
     latents: np.ndarray,
     numbers: int,
-    drop: np.ndarray,
-    contribution: np.ndarray,
-) -> np.ndarray:
-    """Fill `drop` and `contribution` by weighing each pair's latents anew for each removal; returns the similarities."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Similarity, drop and contribution of pairs whose latents are weighed anew for each removal."""
     vectors = unit(estimator._weighted(X.astype(np.float64)))
     length = np.asarray(X.sum(axis=1), dtype=np.float64).ravel()
     similarity = np.zeros(len(first))
+    drop, contribution = np.zeros((len(first), len(latents))), np.zeros((len(first), len(latents)))
     for pair, (one, two) in enumerate(zip(first, second, strict=True)):
         own = np.union1d(*(X.indices[X.indptr[row] : X.indptr[row + 1]] for row in (one, two)))
         x, u = dense(X[[one, two]][:, own]), dense(vectors[[one, two]][:, own])
@@ -391,4 +282,4 @@ def _saturated(
             w, v = weights
             norms = np.einsum("ij,ij->i", w, w) * np.einsum("ij,ij->i", v, v)
             drop[pair, out[part]] = similarity[pair] - np.einsum("ij,ij->i", w, v) * _reciprocal(norms, 1.0)
-    return similarity
+    return similarity, drop, contribution

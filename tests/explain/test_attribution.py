@@ -125,7 +125,7 @@ def test_a_case_by_hand() -> None:
 def test_a_row_of_nothing_but_one_latent_is_similar_to_nothing_without_it() -> None:
     X = sp.csr_array(np.array([[1e8, 0, 1.0], [1e8, 2.0, 0], [5.0, 0, 0]]))
     found = attribute(Cosine(), X, all_pairs(3))
-    base, drop = brute_force(Cosine(), X, all_pairs(3))
+    drop = brute_force(Cosine(), X, all_pairs(3))[1]
     np.testing.assert_allclose(found.drop, drop, atol=1e-12)
     assert found.drop[1, 0] == found.similarity[1]
 
