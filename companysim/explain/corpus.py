@@ -112,6 +112,8 @@ def passage(text: str, start: int, end: int) -> Passage:
     while start < len(text) - 1 and text[start].isspace():
         start += 1
     end = max(end, start + 1)
+    while end > start + 1 and text[end - 1].isspace():
+        end -= 1
     while start > 0 and _is_word(text, start - 1):
         start -= 1
     while end < len(text) and _is_word(text, end):

@@ -18,7 +18,8 @@ LEVELS = 10
 GAIN = 0.05
 """F1 a further condition must add, or the shorter rule is kept."""
 FOLDS = 5
-TINY = np.finfo(float).tiny
+TINY = 1e-9
+"""More than rounding."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,8 @@ def smallest_rule(strength: sp.csr_array, members: np.ndarray) -> Rule:
     conditions are "it fires" and "it is at least this strong", with thresholds at ten quantiles of the members. Every
     condition is tried alone; the 64 with the highest F2 (recall counts twice, since a conjunction can mend precision
     only) are tried in all pairs and triples. The rule with the highest F1 is kept, but a further condition must add
-    0.05 to it. A threshold is set midway between the weakest row that meets it and the strongest that does not.
+    0.05 to it. A threshold is set midway between the weakest row for which the rule holds and the strongest that fails
+    it by this condition alone.
 
     The figures of the rule are in-sample: with thousands of latents a small group can nearly always be recovered.
     `held_out` says how much of that is luck.
@@ -89,20 +91,19 @@ def smallest_rule(strength: sp.csr_array, members: np.ndarray) -> Rule:
     pool = _different(strength, members)
     block = strength[:, pool].toarray()
     column, threshold = _conditions(block, members)
-    met = np.ascontiguousarray(block.T)[column] >= np.where(threshold > 0, threshold, TINY)[:, None]
+    met = np.ascontiguousarray(block.T)[column] >= np.where(threshold > 0, threshold, np.finfo(float).tiny)[:, None]
     size = int(members.sum())
     hits, predicted = met[:, members].sum(axis=1), met.sum(axis=1)
     best = _best(2 * hits / (size + predicted))
     candidates = np.argsort(-5 * hits / (4 * size + predicted), kind="stable")[:CANDIDATES]
     chosen: tuple[float, tuple[int, ...]] = (best[0], (best[1],))
     for f1, some in _conjunctions(met[candidates], members):
-        if f1 > chosen[0] + GAIN:
+        if f1 > chosen[0] + GAIN + TINY:
             chosen = (f1, tuple(int(candidates[place]) for place in some))
-    holds = np.logical_and.reduce(met[list(chosen[1])])
-    conditions = tuple(
-        Condition(int(pool[column[one]]), _midway(block[:, column[one]], threshold[one]))
-        for one in sorted(chosen[1], key=lambda one: int(pool[column[one]]))
-    )
+    places = sorted(chosen[1], key=lambda one: int(pool[column[one]]))
+    holds = np.logical_and.reduce(met[places])
+    levels = _loosened(block[:, column[places]], threshold[places])
+    conditions = tuple(Condition(int(pool[column[one]]), level) for one, level in zip(places, levels, strict=True))
     hit = int((holds & members).sum())
     return Rule(conditions, hit / int(holds.sum()) if holds.any() else 0.0, hit / size)
 
@@ -178,7 +179,7 @@ def _conjunctions(met: np.ndarray, members: np.ndarray) -> list[tuple[float, tup
     for first in range(len(met) - 1):
         both, both_inside = every[first + 1 :] * every[first], inside[first + 1 :] * inside[first]
         predicted, hits = both @ every[first + 1 :].T, both_inside @ inside[first + 1 :].T
-        f1 = 2 * hits / (size + predicted)
+        f1 = 2 * hits / (size + predicted.astype(np.float64))
         # The diagonal holds pairs: a condition and itself.
         for number, table in ((2, np.diag(np.diag(f1))), (3, np.triu(f1, 1))):
             place = int(np.argmax(table))
@@ -189,7 +190,13 @@ def _conjunctions(met: np.ndarray, members: np.ndarray) -> list[tuple[float, tup
     return [found[number] for number in (2, 3) if found[number][1]]
 
 
-def _midway(values: np.ndarray, threshold: float) -> float:
-    """Threshold between the weakest value that meets a condition and the strongest that does not; presence stays 0."""
-    below = values[values < threshold]
-    return float((threshold + below.max()) / 2) if threshold > 0 and len(below) else float(threshold)
+def _loosened(values: np.ndarray, thresholds: np.ndarray) -> list[float]:
+    """Put each threshold midway between the rows for which the rule holds and those that fail this condition alone."""
+    loose = thresholds.copy()
+    for place in np.flatnonzero(thresholds > 0):
+        met = np.where(loose > 0, values >= loose, values > 0)
+        others = np.delete(met, place, axis=1).all(axis=1)
+        below = values[others & ~met[:, place], place]
+        if len(below):
+            loose[place] = (values[met.all(axis=1), place].min() + below.max()) / 2
+    return [float(threshold) for threshold in loose]
