@@ -72,7 +72,10 @@ def endpoint(
             request = urllib.request.Request(address, json.dumps(body).encode(), headers, method="POST")
             try:
                 with opener.open(request, timeout=timeout) as answer:
-                    return _text(answer.read(LONGEST_ANSWER), base_url)
+                    content = answer.read(LONGEST_ANSWER)
+                    if answer.length and len(content) < LONGEST_ANSWER:
+                        raise http.client.IncompleteRead(content, answer.length)
+                    return _text(content, base_url)
             except urllib.error.HTTPError as error:
                 with error:
                     reason = _hidden(_reason(error))

@@ -1,4 +1,4 @@
-"""Rules: planted ones are found, figures equal scikit-learn's, the search equals brute force, luck is told from sense."""
+"""Rules: planted ones are found, figures are scikit-learn's, the search is brute force, luck is told from sense."""
 
 from __future__ import annotations
 
