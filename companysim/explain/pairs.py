@@ -12,10 +12,23 @@ import pandas as pd
 from companysim.errors import ConfigError, DataError
 from companysim.explain.attribution import attribute
 from companysim.explain.corpus import PRESENT, Corpus
+from companysim.explain.labels import shown
 from companysim.similarity import Cosine, StandardisedCosine
 from companysim.similarity.base import Matrix, column_blocks, unit
 
-COLUMNS = ["side", "rank", "latent", "label", "method", "documents", "contribution", "share", "usual", "drop"]
+COLUMNS = [
+    "side",
+    "rank",
+    "latent",
+    "label",
+    "method",
+    "support",
+    "documents",
+    "contribution",
+    "share",
+    "usual",
+    "drop",
+]
 FAINT = 0.1
 """A latent this many times as strong as in the other company, or less, sets the two apart."""
 SIDES = ("shared", "first", "second")
@@ -38,10 +51,11 @@ class PairExplanation:
     table : DataFrame
         One row a latent and side, strongest first: side (``shared``; ``first`` or ``second`` for latents that are
         present in one company and absent or faint in the other), rank (from 1 within a side), latent, label, method
-        (how the label was made), documents (in which the latent fires), contribution (to the similarity; over all
-        latents they add up to it), share (contribution over similarity), usual (what the latent contributes for two
-        average companies), drop (change of the similarity if the latent is removed from both), sentence_1, sentence_2
-        (in which it fires most in either company, the firing words in ``<<`` and ``>>``; None where it does not fire).
+        (how the label was made), support (of the label, see `companysim.explain.labels.label_table`), documents (in
+        which the latent fires), contribution (to the similarity; over all latents they add up to it), share
+        (contribution over similarity), usual (what the latent contributes for two average companies), drop (change of
+        the similarity if the latent is removed from both), sentence_1, sentence_2 (in which it fires most in either
+        company, the firing words in ``<<`` and ``>>``; None where it does not fire).
     """
 
     tickers: tuple[str, str]
@@ -98,7 +112,7 @@ class PairExplanation:
                 part = (
                     f"{row['share']:.1%} of the similarity" if name == "shared" else f"without it {-row['drop']:+.4f}"
                 )
-                named = f"{row['label'] or '(no label)'} (latent {row['latent']}, {row['method']}; {part})"
+                named = f"{shown(row['label'], row['support'])} (latent {row['latent']}, {row['method']}; {part})"
                 lines.append(f"{row['rank']:>3}. {named}")
                 lines += [f"     {ticker}: {sentence}" for ticker, sentence in self.sentences(name, row)]
         if self.verdict():
@@ -153,7 +167,7 @@ def explain_pair(
             "side": np.repeat(SIDES, [len(side) for side in sides]),
             "rank": np.concatenate([np.arange(1, len(side) + 1) for side in sides]),
             "latent": latent,
-            **{name: corpus.labels[name].to_numpy()[latent] for name in ("label", "method", "documents")},
+            **{name: corpus.labels[name].to_numpy()[latent] for name in ("label", "method", "support", "documents")},
             "contribution": contribution[latent],
             "share": contribution[latent] / similarity if similarity > 0 else np.nan,
             "usual": usual[latent],

@@ -53,6 +53,7 @@ def corpus(
             "latent": np.arange(latents),
             "label": list(labels or [f"word {j}" for j in range(latents)]),
             "method": "terms",
+            "support": 1.0,
             "documents": (matrix > 0).sum(axis=0),
         }
     )

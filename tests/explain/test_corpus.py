@@ -21,7 +21,7 @@ from tests.explain.made import TEXT, corpus
         ("Some hard-to-copy forms.", "-", "Some <<hard-to-copy>> forms."),
         ("It has 1,700 stores, and 3.5 more. Then 2 go.", "700", "It has <<1,700>> stores, and 3.5 more."),
         ("Wells, rigs. More.", ",", "<<Wells,>> rigs."),
-        ("They asked why? \"Because,\" he said. Done.", "said", "\"Because,\" he <<said>>."),
+        ('They asked why? "Because," he said. Done.', "said", '"Because," he <<said>>.'),
     ],
 )
 def test_a_passage_is_the_sentence_with_the_whole_word_marked(text: str, token: str, marked: str) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from companysim.explain.labels import DECAY, REACH, label_table, mentions, term_labels
+from companysim.explain.labels import DECAY, REACH, label_table, mentions, shown, term_labels
 from tests.explain.made import corpus
 
 FILLER = "the company sells many goods to customers in several states every year through its own people".split()
@@ -73,9 +73,7 @@ def test_labels_do_not_depend_on_the_order_of_rows(rng: np.random.Generator) -> 
 
 def test_a_word_of_one_snippet_names_nothing() -> None:
     texts = {"a": "zebra runs quickly", "b": "rigs stand quietly"}
-    snippets = pd.DataFrame(
-        [(0, "a", 9.0, 5), (0, "b", 8.0, 4)], columns=["latent", "filing_id", "value", "peak_end"]
-    )
+    snippets = pd.DataFrame([(0, "a", 9.0, 5), (0, "b", 8.0, 4)], columns=["latent", "filing_id", "value", "peak_end"])
     assert term_labels(snippets, texts, 1) == [""]
     assert term_labels(snippets, {"a": "zebra", "b": "zebra"}, 1) == [""]  # all there is: no more often than usual
 
@@ -98,11 +96,32 @@ def test_snippets_of_unknown_filings_and_empty_texts_are_passed_over() -> None:
 def test_the_table_says_how_labels_were_made_and_counts_documents(rng: np.random.Generator) -> None:
     texts, snippets = made(rng)
     pooled = corpus(np.array([[1.0, 0, 2, 0], [1, 0, 0, 0]])).pooled
+    snippets["start"] = (snippets["peak_end"] - 40).clip(lower=0)
+    snippets["end"] = snippets["peak_end"] + 40
     table = label_table(snippets, texts, pooled)
-    assert table.columns.tolist() == ["latent", "label", "method", "documents"]
+    assert table.columns.tolist() == ["latent", "label", "method", "support", "documents"]
     assert table["documents"].tolist() == [2, 0, 1, 0]
     assert set(table["method"]) == {"terms"}
+    for latent in (0, 1, 2):
+        label, own = table["label"].iloc[latent], snippets[snippets["latent"] == latent]
+        told = [mentions(label, texts[row.filing_id][row.start : row.end]) for row in own.itertuples()]
+        assert table["support"].iloc[latent] == pytest.approx(np.mean(told))
+    assert table["support"].iloc[0] == 1
+    assert table["support"].isna().tolist() == (table["label"] == "").tolist()
     assert table["label"].iloc[0].split(", ")[0] == "rigs"
+
+
+@pytest.mark.parametrize(
+    ("label", "support", "text"),
+    [
+        ("oil", 0.5, "oil"),
+        ("oil", 0.49, "oil (?)"),
+        ("oil", float("nan"), "oil"),  # of a model, which promises no words
+        ("", float("nan"), "(no label)"),
+    ],
+)
+def test_a_doubtful_label_has_a_question_mark(label: str, support: float, text: str) -> None:
+    assert shown(label, support) == text
 
 
 @pytest.mark.parametrize(
