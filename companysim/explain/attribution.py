@@ -18,6 +18,7 @@ and the similarities without each latent, all latents and all pairs, cost one ma
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,7 @@ from companysim.similarity import Cosine, SaturatedCosine, Similarity, Standardi
 from companysim.similarity.base import Matrix, dense, unit
 
 CHUNK = 512  # latents worked on at once, so that blocks stay in the processor's cache
+BLOCK = 1 << 17  # the same where latents meet latents
 LOST = 1e-8  # a row that keeps less than this share of its squared norm is projected anew: subtraction lost its digits
 
 
@@ -257,29 +259,34 @@ def _saturated(
     numbers: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Similarity, drop and contribution of pairs whose latents are weighed anew for each removal."""
-    vectors = unit(estimator._weighted(X.astype(np.float64)))
+    rows = estimator._weighted(X.astype(np.float64))
+    vectors = unit(rows)
     length = np.asarray(X.sum(axis=1), dtype=np.float64).ravel()
+    active = [X.indices[X.indptr[row] : X.indptr[row + 1]] for row in range(X.shape[0])]
+    raw, numbers = dense(X), min(numbers, BLOCK)
+
+    def weighed(row: int, columns: np.ndarray, less: np.ndarray) -> np.ndarray:
+        """Weights of some latents of a row when each of the latents `less` is removed, shape (less, columns)."""
+        shorter = np.maximum(length[row] - raw[row, less], 0.0) / estimator.mean_length_
+        damping = estimator.k1 * (1 - estimator.b + estimator.b * shorter)[:, None]
+        t = np.tile(raw[row, columns] / estimator.typical_[columns], (len(less), 1))
+        return estimator._saturated(t, damping) * (estimator.idf_[columns] * (columns != less[:, None]))
+
+    def chunks(some: np.ndarray, width: int) -> Iterator[np.ndarray]:
+        return iter(np.array_split(some, max(1, len(some) * width // numbers)))
+
+    norms = np.repeat(dense(rows.multiply(rows).sum(axis=1)).reshape(-1, 1), X.shape[1], axis=1)
+    for row, own in enumerate(active):  # squared, of each row without each latent
+        for part in chunks(own, len(own)):
+            norms[row, part] = (weighed(row, own, part) ** 2).sum(axis=1)
     similarity = np.zeros(len(first))
     drop, contribution = np.zeros((len(first), len(latents))), np.zeros((len(first), len(latents)))
     for pair, (one, two) in enumerate(zip(first, second, strict=True)):
-        own = np.union1d(*(X.indices[X.indptr[row] : X.indptr[row + 1]] for row in (one, two)))
-        x, u = dense(X[[one, two]][:, own]), dense(vectors[[one, two]][:, own])
-        similarity[pair] = u[0] @ u[1]
-        t = x / estimator.typical_[own]
-        out = np.flatnonzero(np.isin(latents, own))
-        place = np.searchsorted(own, latents[out])
-        contribution[pair, out] = (u[0] * u[1])[place]
-        step = max(1, numbers // (8 * len(own) + 1))
-        for start in range(0, len(out), step):
-            part = slice(start, start + step)
-            weights = []
-            for row, whole in ((0, length[one]), (1, length[two])):
-                shorter = np.maximum(whole - x[row, place[part]], 0.0) / estimator.mean_length_
-                damping = estimator.k1 * (1 - estimator.b + estimator.b * shorter)[:, None]
-                weight = estimator._saturated(np.tile(t[row], (len(damping), 1)), damping) * estimator.idf_[own]
-                weight[np.arange(len(weight)), place[part]] = 0.0
-                weights.append(weight)
-            w, v = weights
-            norms = np.einsum("ij,ij->i", w, w) * np.einsum("ij,ij->i", v, v)
-            drop[pair, out[part]] = similarity[pair] - np.einsum("ij,ij->i", w, v) * _reciprocal(norms, 1.0)
+        shared = np.intersect1d(active[one], active[two])
+        terms = dense(vectors[[one]])[0] * dense(vectors[[two]])[0]
+        similarity[pair], contribution[pair] = terms.sum(), terms[latents]
+        for out in chunks(np.flatnonzero(np.isin(latents, np.union1d(active[one], active[two]))), len(shared)):
+            part = latents[out]
+            product = (weighed(one, shared, part) * weighed(two, shared, part)).sum(axis=1)
+            drop[pair, out] = similarity[pair] - product * _reciprocal(norms[one, part] * norms[two, part], 1.0)
     return similarity, drop, contribution
