@@ -43,46 +43,49 @@ little better than chance (balanced accuracy 0.56, against 0.71 for the others).
 PAIRS: dict[tuple[str, str], str] = {
     ("KO", "PEP"): (
         "Sensible at the top: food and drink in lists, soft drinks, sales abroad. The first label says pizza and "
-        "snacks because these fill the latent's strongest passages; here it fires on drinks. Latent 313 is about late "
-        "items of a list of goods, not about sensors and gloves. What sets the two apart is wrong: for one firing on "
-        '"Sprite" among brand names (label: british, australian) Coca-Cola loses 0.04 of the similarity, while the '
-        "snacks, PepsiCo's real difference, do not appear."
+        "snacks because these fill the latent's strongest passages; here it fires on drinks. Latent 313 is about "
+        "late items of a list of goods, not about sensors and gloves. What sets the two apart is wrong: for one "
+        'firing on "Sprite" among brand names (label: british, australian) Coca-Cola loses 0.04 of the similarity,'
+        " while the snacks, PepsiCo's real difference, do not appear."
     ),
     ("HD", "LOW"): (
         "Right: stores, houses changing hands, spring, building materials. The third, about leases and property, "
-        "is half right (contractors, shut stores). What sets them apart is small and says nothing about the businesses."
+        "is half right (contractors, shut stores). What sets them apart is small and says nothing about the "
+        "businesses."
     ),
     ("JPM", "BAC"): (
-        "Right: banks, their funding, mortgages, markets. Latents 381 and 1411 are no reasons: they fire in nearly "
-        "all 430 companies, and a single firing of 1411 on a comma in JPMorgan's text costs 0.03 of the similarity."
+        "Right: banks, their funding, mortgages, markets. Latents 381 and 1411 are no reasons: they fire in nearly"
+        " all 430 companies, and a single firing of 1411 on a comma in JPMorgan's text costs 0.03 of the "
+        "similarity."
     ),
     ("XOM", "CVX"): (
-        "Right and specific: oil by the sea, shale gas, refining, the countries. Latent 649 is about sources of energy "
-        "in general; its label lists those of utilities. What sets them apart are facts of the two texts (a number of "
-        "barrels, a lawsuit in Ecuador), not differences between the companies."
+        "Right and specific: oil by the sea, shale gas, refining, the countries. Latent 649 is about sources of "
+        "energy in general; its label lists those of utilities. What sets them apart are facts of the two texts (a"
+        " number of barrels, a lawsuit in Ecuador), not differences between the companies."
     ),
     ("UNP", "CSX"): (
-        "Right: freight, the places a network links (not only those of the label), coal. Latent 1285 is no reason: it "
-        "fires in every company, on rare words and pieces of names. Floods and drought in Union Pacific's text only: "
-        'right. Latent 1980 is about single, double and triple, here in "double-stack".'
+        "Right: freight, the places a network links (not only those of the label), coal. Latent 1285 is no reason:"
+        " it fires in every company, on rare words and pieces of names. Floods and drought in Union Pacific's text"
+        ' only: right. Latent 1980 is about single, double and triple, here in "double-stack".'
     ),
     ("MA", "AXP"): (
-        "Cards first: right. Lending and banking next, although MasterCard's text says that it neither lends nor issues "
-        "cards: a latent answers to a topic, not to its denial. Latents 2912 and 1411 are no reasons. That American "
-        "Express lends and MasterCard does not, the real difference, does not appear."
+        "Cards first: right. Lending and banking next, although MasterCard's text says that it neither lends nor "
+        "issues cards: a latent answers to a topic, not to its denial. Latents 2912 and 1411 are no reasons. That "
+        "American Express lends and MasterCard does not, the real difference, does not appear."
     ),
     ("PFE", "MRK"): (
-        "Right: generic drugs, care, vaccines; and diabetes for Merck alone. The largest share goes to latent 1285, "
-        "which fires in every company and is no reason."
+        "Right: generic drugs, care, vaccines; and diabetes for Merck alone. The largest share goes to latent "
+        "1285, which fires in every company and is no reason."
     ),
     ("LMT", "NOC"): (
         "Right, and it shows how few latents carry a raw cosine: half of the similarity is one latent about the "
-        "military. Latent 1285 is no reason, and latent 1411 sets the two apart for none: it fires once, on a comma."
+        "military. Latent 1285 is no reason, and latent 1411 sets the two apart for none: it fires once, on a "
+        "comma."
     ),
     ("FDX", "UPS"): (
-        "Freight, vehicles, jets and fuel: right. Latent 3288 fires on compounds such as less-than-truckload; its label "
-        "comes from oil-based and misleads. Latent 2707 has the right sentence (FedEx's employees are not in unions, "
-        "those of UPS are) under a label that says nothing."
+        "Freight, vehicles, jets and fuel: right. Latent 3288 fires on compounds such as less-than-truckload; its "
+        "label comes from oil-based and misleads. Latent 2707 has the right sentence (FedEx's employees are not in"
+        " unions, those of UPS are) under a label that says nothing."
     ),
     ("AAPL", "MSFT"): (
         "Right: devices, computers, networks, software, entertainment; the share of each is small, and so is the "
@@ -94,28 +97,28 @@ PAIRS: dict[tuple[str, str], str] = {
 CLUSTERS: dict[str, str] = {
     "XOM": (
         "Right throughout: a rule of two latents recovers the cluster and holds on companies it has not seen. The "
-        "outliers make sense too: two service firms near the offshore drillers, and EQT, which also runs pipelines, "
-        "nearer to the pipeline companies."
+        "outliers make sense too: two service firms near the offshore drillers, and EQT, which also runs "
+        "pipelines, nearer to the pipeline companies."
     ),
     "GS": (
-        "Asset managers, custodians and brokers: the latents say so. The cluster is loose, and its rule loses a third "
-        "and more on companies it has not seen. Aflac is an error: nearer to the health insurers than to this cluster, "
-        "it hangs on by a chain of neighbours, as the cut of a spanning tree allows."
+        "Asset managers, custodians and brokers: the latents say so. The cluster is loose, and its rule loses a "
+        "third and more on companies it has not seen. Aflac is an error: nearer to the health insurers than to "
+        "this cluster, it hangs on by a chain of neighbours, as the cut of a spanning tree allows."
     ),
     "KO": (
-        "A cluster of two teaches nothing: its rule is perfect on the pair and finds neither when it is left out. The "
-        'latents read sensibly (drinks, the countries and currencies of sales abroad) where their labels do not: "dollars, '
-        'billion, feet" is about currencies here. PepsiCo is not in it, a distance beyond the cut.'
+        "A cluster of two teaches nothing: its rule is perfect on the pair and finds neither when it is left out. "
+        "The latents read sensibly (drinks, the countries and currencies of sales abroad) where their labels do "
+        'not: "dollars, billion, feet" is about currencies here. PepsiCo is not in it, a distance beyond the cut.'
     ),
     "LMT": (
-        "Right: space, aircraft, the military, and the rule holds on companies it has not seen. Boeing is nearer to the "
-        "airlines than to this cluster, which is understandable. Latent 3167 is about the places where things are made; "
-        "its label knows only those of chips."
+        "Right: space, aircraft, the military, and the rule holds on companies it has not seen. Boeing is nearer "
+        "to the airlines than to this cluster, which is understandable. Latent 3167 is about the places where "
+        "things are made; its label knows only those of chips."
     ),
     "LEN": (
-        "Not one thing: three builders of houses, an owner of malls and one of self-storage. What they share are lists of "
-        "American states and cities, and houses; a person would split them. The labels of latents 1710 and 1704 and that "
-        "of 488 in the rule say nothing about any of the five."
+        "Not one thing: three builders of houses, an owner of malls and one of self-storage. What they share are "
+        "lists of American states and cities, and houses; a person would split them. The labels of latents 1710 "
+        "and 1704 and that of 488 in the rule say nothing about any of the five."
     ),
 }
 """A member of each cluster, and the remark."""

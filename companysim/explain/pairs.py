@@ -13,7 +13,7 @@ from companysim.errors import ConfigError, DataError
 from companysim.explain.attribution import attribute
 from companysim.explain.corpus import PRESENT, Corpus
 from companysim.explain.labels import shown
-from companysim.similarity import Cosine, StandardisedCosine
+from companysim.similarity import Cosine
 from companysim.similarity.base import Matrix, column_blocks, unit
 
 COLUMNS = [
@@ -194,7 +194,7 @@ def usual_contribution(corpus: Corpus) -> np.ndarray:
     exceeds it, latents that every company has do not crowd out those that two companies have in particular.
     """
     usual = np.zeros(corpus.matrix.shape[1])
-    if isinstance(corpus.estimator, StandardisedCosine) or not isinstance(corpus.estimator, Cosine):
+    if not isinstance(corpus.estimator, Cosine):
         return usual
     vectors = unit(corpus.estimator._weighted(corpus.matrix.astype(np.float64)))
     for part, block in column_blocks(vectors):
