@@ -39,6 +39,13 @@ def test_what_everyone_has_is_no_reason() -> None:
     assert shared["drop"].iloc[0] == pytest.approx(found.similarity - cosine_similarity(without)[0, 1])
 
 
+def test_what_exceeds_the_usual_ranks_before_what_is_larger_but_usual() -> None:
+    found = explain_pair(corpus(np.array([[8.0, 6, 0], [8, 6, 0], *[[6.0, 0, 8]] * 4])), 0, 1)
+    assert found.side("shared")["latent"].tolist() == [1, 0]
+    assert found.side("shared")["contribution"].tolist() == pytest.approx([0.36, 0.64])
+    assert found.side("shared")["usual"].tolist() == pytest.approx([0.2**2, (2 / 3) ** 2])
+
+
 def test_what_separates_is_strong_in_one_and_faint_or_absent_in_the_other() -> None:
     strong = np.array([[6.0, 9, 0, 0, 0, 0, 0, 1], [6, 0.2, 9, 0.5, 0.5, 0.5, 0.5, 1], [1, 1, 1, 1, 1, 1, 1, 1]])
     strong = np.hstack([strong, np.full((3, 12), 0.2)])
@@ -49,6 +56,17 @@ def test_what_separates_is_strong_in_one_and_faint_or_absent_in_the_other() -> N
     row = found.side("second").to_dict("records")[0]
     assert row["sentence_1"] is None
     assert found.sentences("second", row) == [("D1", row["sentence_2"])]
+
+
+def test_a_latent_that_is_only_weaker_in_the_other_does_not_separate() -> None:
+    matrix = np.hstack([[[9.0, 9, 1], [9, 2, 8], [1, 1, 1]], np.full((3, 12), 0.2)])
+    without = matrix.copy()
+    without[:, 1] = 0
+    assert cosine_similarity(without)[0, 1] > cosine_similarity(matrix)[0, 1]  # though it does lower the similarity
+    found = explain_pair(corpus(matrix), 0, 1)
+    assert 1 not in found.side("first")["latent"].tolist()
+    faint = np.where(matrix == 2, 0.8, matrix)
+    assert 1 in explain_pair(corpus(faint), 0, 1).side("first")["latent"].tolist()
 
 
 @pytest.mark.parametrize("estimator", [LogIdfCosine(), PcaCosine(0.99)])
