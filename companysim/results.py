@@ -226,15 +226,24 @@ class Run:
         ----------
         labels : DataFrame
             Like `labels`.
+
+        Raises
+        ------
+        RunError
+            If another process works on the run, or its last one did not finish this stage.
         """
         workspace = Workspace(self.root)
         with workspace.held():
             folder = self.root / "explain"
-            mark = json.loads((folder / MARK).read_text())
+            try:
+                mark = json.loads((folder / MARK).read_text())
+                made, seconds = mark["fingerprint"], mark["seconds"]
+            except (OSError, ValueError, KeyError) as error:
+                raise RunError(f"the labels of {self.root} were not finished: run again to make them anew") from error
             tables = cluster_tables(replace(self._corpus, labels=labels), self._vectors, self.clusters(), self._monthly)
             for name, table in zip((LABELS, CLUSTERS, CLUSTER_LATENTS), (labels, *tables), strict=True):
                 write_parquet(folder / name, table)
-            workspace.finish("explain", mark["fingerprint"], mark["seconds"])
+            workspace.finish("explain", made, seconds)
         for name in ("labels", "cluster_latents", "_corpus"):
             self.__dict__.pop(name, None)
 

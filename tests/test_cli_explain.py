@@ -203,6 +203,9 @@ def test_missing_and_old_labels_are_told(copy: Run) -> None:
     pd.read_parquet(path)[["latent", "label"]].to_parquet(path)
     with pytest.raises(RunError, match="are of an older version: run again"):
         call(copy, "explain", "BA0", "BA1")
+    (copy.root / "explain" / "done.json").unlink()
+    with pytest.raises(RunError, match="were not finished: run again"):
+        call(copy, "label", "--by", "terms")
     path.unlink()
     with pytest.raises(RunError, match=r"labels\.parquet.*run again to make it anew"):
         call(copy, "explain", "BA0", "BA1")
