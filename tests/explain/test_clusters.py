@@ -68,6 +68,16 @@ def test_members_are_compared_with_the_rest_and_with_other_clusters(
     assert found.similarity == pytest.approx(similarity[:5, :5][np.triu_indices(5, 1)].mean())
 
 
+def test_the_nearest_other_cluster_is_the_most_similar_one() -> None:
+    vectors = np.array([[1.0, 0], [1, 0], [0.9, 0.4], [0.9, 0.4], [0, 1], [0, 1]])
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    made = corpus(np.eye(6) + 0.1)
+    clusters = numbered(made.tickers, np.array([0, 0, 1, 1, 2, 2]))
+    found = [explain_cluster(made, vectors, clusters, number).members for number in range(3)]
+    assert [set(table["nearest"]) for table in found] == [{1}, {0}, {1}]
+    assert found[2]["nearest_similarity"].iloc[0] == pytest.approx(vectors[4] @ vectors[2])
+
+
 def test_return_correlations_are_means_of_pairs(world: tuple[Corpus, np.ndarray, pd.DataFrame]) -> None:
     made, vectors, clusters = world
     table = np.full((12, 12), 0.2)

@@ -72,10 +72,23 @@ def test_labels_do_not_depend_on_the_order_of_rows(rng: np.random.Generator) -> 
 
 
 def test_a_word_of_one_snippet_names_nothing() -> None:
-    texts = {"a": "zebra runs quickly", "b": "rigs stand quietly"}
+    filler = " ".join(f"word{chr(97 + i)}" for i in range(26)) * 20
+    texts = {"a": "zebra", "b": "rigs", "rest": filler}
     snippets = pd.DataFrame([(0, "a", 9.0, 5), (0, "b", 8.0, 4)], columns=["latent", "filing_id", "value", "peak_end"])
     assert term_labels(snippets, texts, 1) == [""]
+    assert term_labels(snippets, texts | {"b": "zebra"}, 1) == ["zebra"]
     assert term_labels(snippets, {"a": "zebra", "b": "zebra"}, 1) == [""]  # all there is: no more often than usual
+
+
+def test_a_rare_word_beside_the_firing_one_names_a_latent_before_a_usual_one_on_which_it_fires() -> None:
+    """The usual word weighs more (1 against 0.8) but says less."""
+    rare = "filler " * 94 + "often quinoa " + "filler often " * 2
+    texts = {name: f"{rare} {rare}" for name in ("a", "b")}
+    end = rare.index("often quinoa") + len("often")
+    snippets = pd.DataFrame(
+        [(0, name, 5.0, end) for name in texts], columns=["latent", "filing_id", "value", "peak_end"]
+    )
+    assert term_labels(snippets, texts, 1, count=1) == ["quinoa"]
 
 
 def test_terms_that_begin_alike_are_not_repeated() -> None:
