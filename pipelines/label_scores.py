@@ -1,4 +1,4 @@
-"""Score the labels of runs on companies that had no part in making them; do the latents that matter score well?
+"""Score the labels of runs on companies that had no part in making them, beside how much their latents matter.
 
 Usage: ``python pipelines/label_scores.py --run runs/sample --run runs/sample-random``.
 
@@ -42,20 +42,36 @@ def read(run: Path) -> Corpus:
     return Corpus(companies, encoded.pooled, encoded.starts, pd.DataFrame(), matrix, estimator)
 
 
-def cross_scored(corpus: Corpus, snippets: pd.DataFrame, seed: int = 0) -> dict[str, dict[int, list[Example]]]:
-    """Judgements by kind and latent: labels of either half on passages of the other; ``shuffled`` is the control."""
+def by_support(judgements: dict[int, list[Example]], support: pd.Series) -> pd.DataFrame:
+    """Mean balanced accuracy of labels by their support in the passages they were made from."""
+    table = score(judgements).table
+    classes = pd.cut(support.reindex(table["latent"]).to_numpy(), [-0.01, 0.125, 0.25, 0.375, 0.5, 0.75, 1.0])
+    grouped = table["balanced_accuracy"].groupby(classes.astype(str))
+    return pd.DataFrame({"latents": grouped.size(), "balanced_accuracy": grouped.mean()})
+
+
+def cross_scored(
+    corpus: Corpus, snippets: pd.DataFrame, seed: int = 0
+) -> tuple[dict[str, dict[int, list[Example]]], pd.Series]:
+    """Judgements by kind and latent, labels of either half on passages of the other, and the labels' mean support.
+
+    A kind that is ``shuffled`` is the control: the same labels, dealt to other latents.
+    """
     found: dict[str, dict[int, list[Example]]] = {name: {} for kind in KINDS for name in (kind, f"{kind}, shuffled")}
     first = halves(corpus.tickers, seed)
+    support = []
     for made in (first, ~first):
         own = corpus.companies[made]
-        labels = label_table(snippets, dict(zip(own["filing_id"], own["text"], strict=True)), corpus.pooled)["label"]
+        table = label_table(snippets, dict(zip(own["filing_id"], own["text"], strict=True)), corpus.pooled)
+        labels = table["label"]
+        support.append(table["support"])
         order = np.random.default_rng(seed).permutation(len(labels))
         for kind in KINDS:
             for latent, examples in passages(corpus, np.flatnonzero(~made), kind, seed=seed).items():
                 found[kind].setdefault(latent, []).extend(judged(labels[latent], examples, kind))
                 other = labels[order[latent]]
                 found[f"{kind}, shuffled"].setdefault(latent, []).extend(judged(other, examples, kind))
-    return found
+    return found, pd.concat(support, axis=1).mean(axis=1)
 
 
 def importance(corpus: Corpus, run: Path) -> dict[str, ClusterLatents]:
@@ -98,7 +114,7 @@ def main(
     rows, shown = [], {}
     for place in run or [Path("runs/sample")]:
         corpus = read(place)
-        judgements = cross_scored(corpus, pd.read_parquet(place / "encoding" / "snippets.parquet"))
+        judgements, support = cross_scored(corpus, pd.read_parquet(place / "encoding" / "snippets.parquet"))
         scores = {name: score(found) for name, found in judgements.items()}
         rows += [{"run": place.name, "score": name, **facts(found)} for name, found in scores.items()]
         for similarity, strong in importance(corpus, place).items():
@@ -116,6 +132,9 @@ def main(
                         shown[f"{place.name}: {kind}"] = table
         print(f"{place.name}: sensitivity by tenth of the latent's companies, strongest first")
         print(pd.DataFrame({kind: by_tenth(judgements[kind]) for kind in KINDS}).round(3).T.to_string())
+        for kind in KINDS:
+            print(f"{place.name}: {kind} by the label's support in the passages it was made from")
+            print(by_support(judgements[kind], support).round(3).T.to_string())
         if delphi:
             for kind in KINDS:
                 _made(out / f"{place.name}-{kind}")

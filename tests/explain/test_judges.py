@@ -113,6 +113,7 @@ def test_no_label_predicts_nothing() -> None:
     found = passages(corpus(), range(24))[OIL]
     assert [one.prediction for one in judged("", found, "detection")] == [False] * 24
     assert score({OIL: judged("", found, "detection")}).table["balanced_accuracy"].tolist() == [0.5]
+    assert [one.prediction for one in judged("", found[:1], "fuzzing", by_model(lambda prompt: "1"))] == [False]
 
 
 @pytest.mark.parametrize(
