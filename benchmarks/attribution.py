@@ -3,7 +3,8 @@
 `ratio`: the loop sets the latent to 0 in the raw rows, standardises and projects them again, and takes the cosines of
 the pairs again; measured for four latents, one with --full, and scaled. `ratio_update`: the loop of the public code,
 which starts from the projected rows, subtracts ``(x_j / s_j) W_j`` from all of them and takes the cosines again; ours
-then starts from the projected rows too, and both take the best of three. Loadings are in single precision, as published.
+then starts from the projected rows too, and both take the best of three. Loadings are in single precision, as the
+published ones are.
 
     python benchmarks/attribution.py              # a cluster of 21 companies; 4,000 components, 1,000 of 8,192 latents
     python benchmarks/attribution.py --rows 400   # no two pairs share a company

@@ -98,7 +98,7 @@ class Rows:
             self.power = estimator.alpha
         else:
             self.Z = sp.csr_array(estimator._weighted(X.astype(np.float64)))
-        self._columns = sp.csc_array(self.Z)
+        self._columns: Any = sp.csc_array(self.Z)
 
     def whole(self, first: np.ndarray, second: np.ndarray) -> Whole:
         """Numbers of all rows, and of the pairs `first` and `second` hold the rows of."""

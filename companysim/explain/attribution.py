@@ -270,7 +270,8 @@ def _saturated(
         shorter = np.maximum(length[row] - raw[row, less], 0.0) / estimator.mean_length_
         damping = estimator.k1 * (1 - estimator.b + estimator.b * shorter)[:, None]
         t = np.tile(raw[row, columns] / estimator.typical_[columns], (len(less), 1))
-        return estimator._saturated(t, damping) * (estimator.idf_[columns] * (columns != less[:, None]))
+        weights: np.ndarray = estimator._saturated(t, damping) * (estimator.idf_[columns] * (columns != less[:, None]))
+        return weights
 
     def chunks(some: np.ndarray, width: int) -> Iterator[np.ndarray]:
         return iter(np.array_split(some, max(1, len(some) * width // numbers)))

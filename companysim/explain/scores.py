@@ -252,9 +252,10 @@ def score_table(judged: pd.DataFrame, level: float = 0.95) -> LabelScores:
     with np.errstate(invalid="ignore"):
         table["sensitivity"] = (counts["hits"] / counts["activating"]).to_numpy()
         table["specificity"] = (counts["rejections"] / counts["other"]).to_numpy()
-    value, low, high = balanced_accuracy(
-        *(counts[name].to_numpy() for name in ("hits", "activating", "rejections", "other")), level
+    hits, activating, rejections, other = (
+        counts[name].to_numpy() for name in ("hits", "activating", "rejections", "other")
     )
+    value, low, high = balanced_accuracy(hits, activating, rejections, other, level)
     return LabelScores(table.assign(balanced_accuracy=value, low=low, high=high), level)
 
 
