@@ -33,3 +33,7 @@ class NotFiniteError(WeightsError):
 
 class RunError(CompanySimError):
     """A run directory is missing, incomplete or held by another process."""
+
+
+class ServiceError(CompanySimError):
+    """A service the user named cannot be reached, refuses, or answers nonsense."""

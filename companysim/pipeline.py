@@ -27,17 +27,17 @@ from companysim.benchmark import (
 from companysim.clustering import ThresholdMST, distance_moments
 from companysim.config import SAMPLE, RunConfig, load_config
 from companysim.encoding.embeddings import SentenceEmbedding, Tfidf
+from companysim.encoding.encode import Encoded
 from companysim.encoding.filings import encode_filings
 from companysim.encoding.models import encoder_settings, load_models
-from companysim.encoding.pooling import Pooled
 from companysim.encoding.snippets import top_snippets
 from companysim.encoding.store import Store
 from companysim.encoding.weights import REGISTRY, resolve
 from companysim.errors import DataError
-from companysim.explain import latent_terms
+from companysim.explain import Corpus, cluster_tables, label_table, numbered
 from companysim.matrices import csr_arrays, csr_from, load_arrays, save_arrays
-from companysim.results import Run
-from companysim.similarity import Cosine, PcaCosine, StandardisedCosine, fitted_arrays, sae_similarity
+from companysim.results import CLUSTER_LATENTS, CLUSTERS, LABELS, Run, mean_correlations
+from companysim.similarity import Cosine, PcaCosine, StandardisedCosine, fitted_arrays, restore, sae_similarity
 from companysim.trading import Partitions
 from companysim.trading import compare as compare_books
 from companysim.universe import (
@@ -161,7 +161,8 @@ class _Pipeline:
                   dump["similarity"], self._similarity),
             Stage("clustering", "cutting spanning trees", ("similarity",), ("clustering",),
                   dump["clustering"], self._clustering),
-            Stage("explain", "naming latents", ("encoding",), ("explain",), None, self._explain),
+            Stage("explain", "naming latents and clusters", ("universe", "similarity", "clustering"), ("explain",),
+                  [c.benchmark.first_year, c.benchmark.last_year], self._explain),
             Stage("benchmark", "scoring against returns", ("universe", "similarity", "clustering"), ("benchmark",),
                   [dump["benchmark"], c.seed], self._benchmark),
             Stage("trading", "backtesting pairs", ("universe", "clustering"), ("trading",),
@@ -273,9 +274,22 @@ class _Pipeline:
         write_text(folder / "thetas.json", json.dumps(thetas, indent=1))
 
     def _explain(self, folder: Path) -> None:
-        terms = latent_terms(self._pooled().matrix(), self._read_universe().companies["text"].tolist())
-        labels = pd.DataFrame({"latent": np.arange(len(terms)), "label": terms})
-        write_parquet(folder / "labels.parquet", labels)
+        universe, settings = self._read_universe(), self.config.benchmark
+        companies = universe.companies
+        encoded = self._encoded()
+        snippets = pd.read_parquet(self.workspace.path("encoding", SNIPPETS))
+        texts = dict(zip(companies["filing_id"], companies["text"], strict=True))
+        labels = label_table(snippets, texts, encoded.pooled)
+        write_parquet(folder / LABELS, labels)
+        arrays = load_arrays(self.workspace.path("similarity", "sae_estimator.safetensors"))
+        estimator = restore(sae_similarity(self.config.similarity), arrays)
+        matrix = encoded.pooled.matrix(self.config.similarity.pool)
+        corpus = Corpus(companies, encoded.pooled, encoded.starts, labels, matrix, estimator)
+        clusters = numbered(companies["ticker"].tolist(), self._labels(universe)["sae"])
+        correlations = mean_correlations(universe.prices, settings.first_year, settings.last_year)
+        tables = cluster_tables(corpus, self._vectors("sae"), clusters, correlations)
+        for name, table in zip((CLUSTERS, CLUSTER_LATENTS), tables, strict=True):
+            write_parquet(folder / name, table)
 
     def _benchmark(self, folder: Path) -> None:
         universe, settings = self._read_universe(), self.config.benchmark
@@ -340,7 +354,7 @@ class _Pipeline:
     def _summary(self, stages: tuple[Stage, ...]) -> None:
         universe = self._read_universe()
         found = json.loads(self.workspace.path("benchmark", "benchmark.json").read_text())
-        tokens = self._pooled().tokens
+        tokens = self._encoded().pooled.tokens
         summary = {
             "name": self.config.name,
             "universe": {
@@ -383,14 +397,13 @@ class _Pipeline:
             dropped["could not be encoded"] = len(failed)
         return Universe(companies, prices, dropped)
 
-    def _pooled(self) -> Pooled:
-        """Pooled latents of the universe's companies."""
-        folder = self.workspace.root / "encoding"
-        return Store(folder).read(self._read_universe().companies)[1].pooled
+    def _encoded(self) -> Encoded:
+        """Latents of the universe's companies and where they fire."""
+        return Store(self.workspace.root / "encoding").read(self._read_universe().companies)[1]
 
     def _features(self, name: str) -> np.ndarray | sp.csr_array:
         if name == "latents":
-            return self._pooled().matrix(self.config.similarity.pool)
+            return self._encoded().pooled.matrix(self.config.similarity.pool)
         arrays = load_arrays(self.workspace.path("encoding", f"{name}.safetensors"))
         return arrays["dense"] if "dense" in arrays else csr_from(arrays)
 

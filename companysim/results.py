@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,30 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from companysim.benchmark import correlation
+from companysim.benchmark import calendar_windows, correlation
 from companysim.config import RunConfig, load_config
+from companysim.encoding.encode import Encoded
+from companysim.encoding.pooling import Pooled
 from companysim.encoding.store import Store
 from companysim.errors import ConfigError, DataError, RunError, UnknownTickerError
-from companysim.explain import shared_latents, unit_latents
+from companysim.explain import (
+    ClusterExplanation,
+    Corpus,
+    PairExplanation,
+    cluster_tables,
+    explain_cluster,
+    explain_pair,
+    numbered,
+    shared_latents,
+    unit_latents,
+)
+from companysim.explain.clusters import require_cluster
 from companysim.matrices import load_arrays
-from companysim.similarity import restore, sae_similarity
+from companysim.similarity import Similarity, restore, sae_similarity
 from companysim.universe import log_returns
-from companysim.workspace import CONFIG
+from companysim.workspace import CONFIG, MARK, Workspace, write_parquet
+
+LABELS, CLUSTERS, CLUSTER_LATENTS = "labels.parquet", "clusters.parquet", "cluster_latents.parquet"
 
 
 class Run:
@@ -126,11 +142,110 @@ class Run:
         methods = sorted(partition["method"].unique())
         if method not in methods:
             raise ConfigError(f"no grouping {method!r} in this run: it has {', '.join(methods)}")
-        chosen = partition[(partition["method"] == method) & (partition["cluster"] >= 0)]
-        grouped = chosen.sort_values("ticker").groupby("cluster")["ticker"]
-        table = pd.DataFrame({"size": grouped.size(), "tickers": grouped.agg(" ".join)})
-        table = table[table["size"] > 1].sort_values(["size", "tickers"], ascending=[False, True])
-        return table.reset_index(drop=True).rename_axis("cluster").reset_index()
+        chosen = partition[partition["method"] == method]
+        return numbered(chosen["ticker"].tolist(), chosen["cluster"].to_numpy())
+
+    @cached_property
+    def labels(self) -> pd.DataFrame:
+        """What each latent is about; see `companysim.explain.labels.label_table`."""
+        labels = self._table(f"explain/{LABELS}")
+        if not {"latent", "label", "method", "support", "documents"} <= set(labels.columns):
+            raise RunError(f"the labels of {self.root} are of an older version: run again to make them anew")
+        return labels
+
+    @cached_property
+    def cluster_latents(self) -> pd.DataFrame:
+        """Latents that define each SAE cluster: cluster, rank, latent, inside, outside, label."""
+        return self._table(f"explain/{CLUSTER_LATENTS}")
+
+    @cached_property
+    def snippets(self) -> pd.DataFrame:
+        """Passages in which each latent fires most; see `companysim.encoding.snippets.TopSnippets.to_frame`."""
+        return self._table("encoding/snippets.parquet")
+
+    @property
+    def pooled(self) -> Pooled:
+        """Latents of the companies' descriptions, in the order of `companies`."""
+        return self._encoded.pooled
+
+    def explain(self, ticker_1: str, ticker_2: str, k: int = 8) -> PairExplanation:
+        """Explain why two companies are similar, and what sets them apart; see `companysim.explain.explain_pair`.
+
+        Parameters
+        ----------
+        ticker_1, ticker_2 : str
+            Any lines of the companies' stock; case does not matter.
+        k : int
+            Latents shown as shared.
+
+        Raises
+        ------
+        UnknownTickerError
+            If the run has no such ticker; the message names the nearest ones.
+        DataError
+            If the two are the same company.
+        """
+        first, second = self._row(ticker_1), self._row(ticker_2)
+        correlation = float(self._correlations[first, second])
+        return explain_pair(self._corpus, first, second, k, None if np.isnan(correlation) else correlation)
+
+    def explain_cluster(self, cluster: int | str, k: int = 8, method: str = "sae") -> ClusterExplanation:
+        """Explain what a cluster is about; see `companysim.explain.explain_cluster`.
+
+        Parameters
+        ----------
+        cluster : int or str
+            Its number in `clusters`, or the ticker of one of its members.
+        k : int
+            Latents shown.
+        method : str
+            A grouping of the benchmark, such as ``sae`` or ``sic``.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such cluster or grouping.
+        DataError
+            If the company is in a cluster of its own.
+        UnknownTickerError
+            If the run has no such ticker.
+        """
+        clusters = self.clusters(method)
+        if isinstance(cluster, str) and not cluster.strip().isdecimal():
+            number = require_cluster(clusters, self._corpus.tickers[self._row(cluster)])
+        else:
+            number = int(cluster)
+        return explain_cluster(self._corpus, self._vectors, clusters, number, k, self._monthly)
+
+    def relabel(self, labels: pd.DataFrame) -> None:
+        """Replace the labels of the run, and the tables of its clusters that show them.
+
+        They stay until a stage the labels depend on is repeated.
+
+        Parameters
+        ----------
+        labels : DataFrame
+            Like `labels`.
+
+        Raises
+        ------
+        RunError
+            If another process works on the run, or its last one did not finish this stage.
+        """
+        workspace = Workspace(self.root)
+        with workspace.held():
+            folder = self.root / "explain"
+            try:
+                mark = json.loads((folder / MARK).read_text())
+                made, seconds = mark["fingerprint"], mark["seconds"]
+            except (OSError, ValueError, KeyError) as error:
+                raise RunError(f"the labels of {self.root} were not finished: run again to make them anew") from error
+            tables = cluster_tables(replace(self._corpus, labels=labels), self._vectors, self.clusters(), self._monthly)
+            for name, table in zip((LABELS, CLUSTERS, CLUSTER_LATENTS), (labels, *tables), strict=True):
+                write_parquet(folder / name, table)
+            workspace.finish("explain", made, seconds)
+        for name in ("labels", "cluster_latents", "_corpus"):
+            self.__dict__.pop(name, None)
 
     def peers(self, ticker: str, k: int = 10) -> pd.DataFrame:
         """Return the companies most similar to one of the run.
@@ -181,22 +296,32 @@ class Run:
         if encoded.failures:
             raise DataError(encoded.failures[0])
         latents = encoded.pooled.matrix(self.config.similarity.pool)
-        estimator = restore(
-            sae_similarity(self.config.similarity), load_arrays(self.root / "similarity" / "sae_estimator.safetensors")
-        )
-        return self._ranked(estimator.transform(latents)[0], unit_latents(encoded.pooled.matrix())[0], k, None)
+        vector = self._estimator.transform(latents)[0]
+        return self._ranked(vector, unit_latents(encoded.pooled.matrix())[0], k, None)
 
     @cached_property
     def _vectors(self) -> np.ndarray:
         return load_arrays(self.root / "similarity" / "sae.safetensors")["vectors"]
 
     @cached_property
-    def _latents(self) -> np.ndarray:
-        return unit_latents(Store(self.root / "encoding").read(self.companies)[1].pooled.matrix())
+    def _estimator(self) -> Similarity:
+        arrays = load_arrays(self.root / "similarity" / "sae_estimator.safetensors")
+        found: Similarity = restore(sae_similarity(self.config.similarity), arrays)
+        return found
 
     @cached_property
-    def _labels(self) -> list[str]:
-        return self._table("explain/labels.parquet")["label"].tolist()
+    def _encoded(self) -> Encoded:
+        return Store(self.root / "encoding").read(self.companies)[1]
+
+    @cached_property
+    def _latents(self) -> np.ndarray:
+        return unit_latents(self._encoded.pooled.matrix())
+
+    @cached_property
+    def _corpus(self) -> Corpus:
+        pooled = self._encoded.pooled
+        matrix = pooled.matrix(self.config.similarity.pool)
+        return Corpus(self.companies, pooled, self._encoded.starts, self.labels, matrix, self._estimator)
 
     @cached_property
     def _correlations(self) -> np.ndarray:
@@ -205,6 +330,11 @@ class Run:
         settings = self.config.benchmark
         daily = log_returns(prices[(years >= settings.first_year) & (years <= settings.last_year)], "D")
         return correlation(daily.to_numpy(), min_periods=60)
+
+    @cached_property
+    def _monthly(self) -> np.ndarray:
+        settings = self.config.benchmark
+        return mean_correlations(self._table("universe/prices.parquet"), settings.first_year, settings.last_year)
 
     def _ranked(self, vector: np.ndarray, latents: np.ndarray, k: int, row: int | None) -> pd.DataFrame:
         if k < 1:
@@ -220,9 +350,9 @@ class Run:
                 same = [bool(code == own) if code and own else None for code in other]
                 table[f"same_{scheme}"] = pd.Series(same, dtype=object)
             table["correlation"] = self._correlations[row, order]
-        usual = self._latents.mean(axis=0)
+        usual, labels = self._latents.mean(axis=0), self.labels["label"].tolist()
         table["why"] = [
-            " | ".join(filter(None, (self._labels[j] for j in shared_latents(latents, self._latents[i], usual, 2))))
+            " | ".join(filter(None, (labels[j] for j in shared_latents(latents, self._latents[i], usual, 2))))
             for i in order
         ]
         return table
@@ -254,3 +384,26 @@ class Run:
             return pd.read_csv(self.root / name)
         except (OSError, ValueError) as error:
             raise RunError(f"cannot read {self.root / name} ({error}): run again to make it anew") from error
+
+
+def mean_correlations(prices: pd.DataFrame, first_year: int, last_year: int) -> np.ndarray:
+    """Correlations of monthly log returns within each year, averaged over the years: the benchmark's, pair by pair.
+
+    Parameters
+    ----------
+    prices : DataFrame, shape (days, companies)
+    first_year, last_year : int
+
+    Returns
+    -------
+    ndarray, shape (companies, companies)
+        NaN for pairs without a correlation in any year.
+    """
+    years = list(calendar_windows(log_returns(prices), range(first_year, last_year + 1)).correlations().values())
+    if not years:
+        return np.full((prices.shape[1], prices.shape[1]), np.nan)
+    found = [np.isfinite(year) for year in years]
+    total = np.sum([np.where(known, year, 0.0) for known, year in zip(found, years, strict=True)], axis=0)
+    count = np.sum(found, axis=0)
+    result: np.ndarray = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+    return result

@@ -98,6 +98,23 @@ def test_planted_industries_are_found_by_codes_and_words(finished: Run) -> None:
     assert len(finished.trades) > 0
 
 
+def test_the_explain_stage_names_latents_and_clusters(finished: Run) -> None:
+    labels = pd.read_parquet(finished.root / "explain" / "labels.parquet")
+    assert labels.columns.tolist() == ["latent", "label", "method", "support", "documents"]
+    assert labels["latent"].tolist() == list(range(24))
+    assert labels["documents"].tolist() == (finished.pooled.matrix() > 0).sum(axis=0).tolist()
+    assert (labels["label"] != "").any()
+    clusters = pd.read_parquet(finished.root / "explain" / "clusters.parquet")
+    assert clusters[["cluster", "size"]].equals(finished.clusters()[["cluster", "size"]])
+    assert clusters["companies"].tolist() == finished.clusters()["tickers"].tolist()
+    scores = finished.benchmark.set_index("grouping")
+    assert clusters["mean_correlation"].mean() == pytest.approx(scores.loc["sae", "mean_correlation"])
+    shown = finished.cluster_latents
+    assert shown.columns.tolist() == ["cluster", "rank", "latent", "inside", "outside", "label"]
+    assert set(shown["cluster"]) <= set(clusters["cluster"])
+    assert shown["label"].tolist() == labels["label"].iloc[shown["latent"]].tolist()
+
+
 def test_a_second_run_takes_everything_from_disk(world: Path, finished: Run) -> None:
     before = figures(finished)
     recorder = Recorder()
@@ -113,7 +130,12 @@ def test_changed_settings_repeat_only_what_depends_on_them(world: Path, tmp_path
     run(edited(world, tmp_path / "changed.yaml", backtest={"entry": 1.5}), copy, recorder)
     assert [stage for stage, cached in recorder.cached.items() if not cached] == ["trading"]
     run(edited(world, tmp_path / "changed.yaml", clustering={"share_of_pairs": 0.1}), copy, recorder)
-    assert [stage for stage, cached in recorder.cached.items() if not cached] == ["clustering", "benchmark", "trading"]
+    assert [stage for stage, cached in recorder.cached.items() if not cached] == [
+        "clustering",
+        "explain",
+        "benchmark",
+        "trading",
+    ]
 
 
 def test_a_damaged_file_is_made_again(world: Path, tmp_path: Path, finished: Run) -> None:
@@ -173,7 +195,7 @@ def test_a_change_of_pool_needs_no_new_pass(world: Path, tmp_path: Path, finishe
     for pool in ("max", "count"):
         recorder = Recorder()
         run(edited(world, tmp_path / "c.yaml", similarity={"pool": pool}), copy, recorder)
-        stages = {"universe", "encoding", "explain"}
+        stages = {"universe", "encoding"}
         assert {stage for stage, cached in recorder.cached.items() if cached} == stages
         seen.append(load_arrays(copy / "similarity" / "sae.safetensors")["vectors"].tobytes())
     assert len(set(seen)) == 3
