@@ -16,9 +16,11 @@ import typer
 from rich.console import Console
 
 import companysim
-from companysim import cli_sae
+from companysim import cli_data, cli_sae
 from companysim.cli_backtest import backtest
 from companysim.cli_benchmark import benchmark_command
+from companysim.cli_explain import explain_command, label_command
+from companysim.cli_report import report, serve
 from companysim.errors import CompanySimError, DataError
 
 app = typer.Typer(
@@ -26,12 +28,13 @@ app = typer.Typer(
     help="Which companies are alike, why, and is there anything to trade in it?\n\n"
     "Start with `companysim run`: it encodes the bundled sample of 430 US companies with a language model and a sparse "
     "autoencoder, clusters them, judges the clusters by stock returns against SIC, GICS and text baselines, and "
-    "backtests pairs. Then ask: `companysim peers AAPL`.",
+    "backtests pairs. Then ask: `companysim peers AAPL`, `companysim explain AAPL MSFT`, or open its report.html.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+app.add_typer(cli_data.app, name="data")
 app.add_typer(cli_sae.app, name="sae")
 RunDirectory = Annotated[Path, typer.Option("--run", help="Directory of a finished run.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -85,12 +88,14 @@ def run_command(
     from companysim.report.backtest_figure import draw_backtest
     from companysim.report.console import ConsoleReporter, print_run
     from companysim.report.figure import draw
+    from companysim.report.html import write_report
 
     with ConsoleReporter(Console(stderr=True)) as reporter:
         started = time.perf_counter()
         finished = run(config, out, reporter)
     draw(finished, finished.root / "figure.png")
     draw_backtest(finished.equity, finished.root / "backtest.png")
+    write_report(finished, finished.root / "report.html")
     if as_json:
         typer.echo(json.dumps(finished.summary, indent=1))
     elif as_csv:
@@ -207,8 +212,12 @@ def show(
     _emit(found, as_json, as_csv, lambda: found.to_string(index=False))
 
 
+app.command("explain")(explain_command)
+app.command("label")(label_command)
 app.command("benchmark")(benchmark_command)
 app.command("backtest")(backtest)
+app.command("report")(report)
+app.command("serve")(serve)
 
 
 def _read_text(path: Path) -> str:

@@ -281,7 +281,7 @@ def print_run(run: Run, console: Console, took: float) -> None:
     seconds = summary["timings"]
     spent = ", ".join(f"{stage} {value:.0f} s" for stage, value in seconds.items())
     for line in (
-        f"Results: {run.root}/ (summary.json, CSV and parquet tables, figure.png).",
+        f"Results: {run.root}/ (report.html to look at, summary.json, CSV and parquet tables, figure.png).",
         f"This call took {took:.0f} s. Computing all of it took {sum(seconds.values()):.0f} s ({spent}).",
     ):
         console.print(line, highlight=False, soft_wrap=True)
