@@ -31,7 +31,7 @@ def filings_command(
         Path | None, typer.Option(help="Text with a ticker a line; or CSV: ticker and, where known, cik.")
     ] = None,
     years: Annotated[str | None, typer.Option(help="Fiscal years, such as 2015-2020.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder to write to; a stopped download goes on there.")] = Path("data"),
+    out: Annotated[Path, typer.Option(help="Folder to write to; a stopped download goes on there.")] = Path("mine"),
     from_folder: Annotated[
         Path | None, typer.Option(help="Read a folder of annual reports instead of downloading any.")
     ] = None,

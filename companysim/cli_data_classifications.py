@@ -14,7 +14,7 @@ def classifications(
         Path | None, typer.Option(help="Parquet or CSV of your own: ticker, gics (eight digits; or gics8).")
     ] = None,
     yahoo: Annotated[bool, typer.Option("--yahoo", help="Ask Yahoo for its sector and industry, one by one.")] = False,
-    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("data"),
+    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("mine"),
 ) -> None:
     """Derive the SIC tree, Fama-French industries and GICS levels, and write `classifications.parquet`.
 

@@ -15,7 +15,7 @@ def factors(
     frequency: Annotated[Literal["monthly", "daily"], typer.Option(help="Of what is downloaded.")] = "monthly",
     refresh: Annotated[bool, typer.Option("--refresh", help="Download again what is there.")] = False,
     library: Annotated[str | None, typer.Option(help="Address of French's data library or a mirror.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("data"),
+    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("mine"),
 ) -> None:
     """Write `factors.parquet`: five factors, momentum and the risk-free rate, as decimals.
 

@@ -28,7 +28,7 @@ def prices(
     ] = None,
     start: Annotated[str | None, typer.Option(help="First day, such as 2002-01-01; all by default.")] = None,
     end: Annotated[str | None, typer.Option(help="Last day; yesterday by default.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder of the prices and their cache.")] = Path("data"),
+    out: Annotated[Path, typer.Option(help="Folder of the prices and their cache.")] = Path("mine"),
     strict: Annotated[bool, typer.Option("--strict", help="Exit with code 1 if a ticker failed.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of sentences.")] = False,
 ) -> None:
