@@ -38,7 +38,7 @@ company if it is three times as strong as the company's average latent.
 **How labels are made.** A label is the words that stand where a latent fires most, over the twenty companies in which
 it fires most, as far as the corpus does not use them that often elsewhere. "(?)" marks labels whose terms occur in less
 than half of these passages: on companies they were not made from, such labels tell a latent's passages from others
-hardly better than chance (balanced accuracy 0.52, against 0.65 for labels whose terms occur in more than three quarters).
+hardly better than chance: balanced accuracy 0.52, against 0.65 where they occur in more than three quarters.
 
 **What a person makes of it.** The strongest reason is right for all ten pairs. By one reader's count, about ten of the
 50 latents shown as shared are no reason at all: some, such as 1285, 1411 and 381, fire in nearly every company, on rare
