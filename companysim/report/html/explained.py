@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import scipy.sparse as sp
 
 from companysim.report.html.material import Material, read_table
 
@@ -65,11 +64,16 @@ def defining_latents(material: Material, members: list[int], count: int = DEFINI
     strength = material.strength
     inside = np.zeros(strength.shape[0], dtype=bool)
     inside[members] = True
-    present = sp.csr_array((strength >= PRESENT).astype(float))
-    (shares, others), (mean, usual) = (
-        [np.asarray(table[rows].sum(axis=0)).ravel() / max(int(rows.sum()), 1) for rows in (inside, ~inside)]
-        for table in (present, strength)
-    )
+    row = np.repeat(inside, np.diff(strength.indptr))
+    present, width = strength.data >= PRESENT, strength.shape[1]
+
+    def share(kept: np.ndarray, weights: np.ndarray | None, companies: np.ndarray) -> np.ndarray:
+        chosen = None if weights is None else weights[kept]
+        found: np.ndarray = np.bincount(strength.indices[kept], chosen, width) / max(int(companies.sum()), 1)
+        return found
+
+    shares, others = share(row & present, None, inside), share(~row & present, None, ~inside)
+    mean, usual = share(row, strength.data, inside), share(~row, strength.data, ~inside)
     order = np.lexsort((np.round(usual - mean, 9), np.round(others - shares, 9)))[:count]
     return [
         {"latent": int(j), "inside": round(float(shares[j]), 6), "outside": round(float(others[j]), 6)}
