@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test fast check docs notebooks test-lowest clean
+.PHONY: run test fast browser check docs notebooks test-lowest clean
 
 run: $(VENV)/.installed
 	$(BIN)/companysim run sample
@@ -11,6 +11,10 @@ run: $(VENV)/.installed
 # One thread a process: two processes of two threads on two cores wait for each other.
 test: $(VENV)/.tested
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+# The report and the page in a real Chromium: apt-get install -y --no-install-recommends chromium
+browser: $(VENV)/.tested
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/browser -m browser
 
 # Without the slow tests: what one runs while working.
 fast: $(VENV)/.tested
