@@ -17,6 +17,7 @@ import companysim as cs
 
 nbformat = pytest.importorskip("nbformat")
 pytest.importorskip("nbclient")
+pytest.importorskip("lxml")  # pandas reads HTML tables with it
 
 ROOT = Path(__file__).parents[1]
 NAMES = ("01_explore_clusters", "02_benchmark_similarity", "03_backtest_pairs", "04_your_own_llm_and_sae")
