@@ -117,6 +117,7 @@ def main(
     failed = pd.read_parquet(run / "encoding" / "failures.parquet")["filing_id"]
     companies = companies[~companies["filing_id"].isin(failed)].reset_index(drop=True)
     names = companies["ticker"].tolist()
+    out.mkdir(parents=True, exist_ok=True)
     base = strength_of(Store(run / "encoding"), companies, config)
     clusters = members_of(run, companies)
     random = at_random(clusters, names)
