@@ -4,13 +4,13 @@ Usage: ``python pipelines/sae_study.py --data ../shared/data --out runs/sae_stud
 step leaves its figures in ``results.json`` and is not run again; a stopped step goes on from what it has on disk.
 
 1. ``groups``: angular distances of all layers, and the best groups.
-2. ``transfer``: the SAE of one layer from scratch, and begun with that of the layer before and of the layer behind, with
-   a half and a quarter of the tokens; loss on held-out text against tokens.
+2. ``transfer``: the SAE of one layer from scratch, and begun with that of the layer before or of the layer behind, with
+   a half or a quarter of the tokens; loss in training against tokens, and on held-out text at the end.
 3. ``grouped``: one SAE for three neighbouring layers against one for each.
 4. ``random``: the same SAE on a copy of the model with random weights.
 5. ``patched``: cross-entropy recovered by the SAEs of the steps before.
-6. ``companies``: depth and width against the yardsticks of METHOD.md, section 7. The choice is made on 2003 to 2013; only
-   the chosen SAE, the bundled one and the baselines are scored on 2014 to 2020.
+6. ``companies``: depth and width against the yardsticks of METHOD.md, section 7. The choice is made on 2003 to 2013;
+   only the chosen SAE, the bundled one and the baselines are scored on 2014 to 2020.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Study:
         return self.layer - 1, self.layer, self.layer + 1
 
     def stream(self, model: str | None = None, *, cut: bool = True) -> ResidualStream:
-        """The language model, cut behind the deepest layer needed."""
+        """Load the language model, cut behind the deepest layer needed."""
         deepest = self.hook(max(*self.depths, *self.neighbours)) if cut else ""
         return ResidualStream(
             model or self.model, deepest, window=self.window, overlap=0, batch_tokens=8192, dtype=self.dtype
@@ -245,7 +245,7 @@ def grouped_step(study: Study) -> dict[str, Any]:
 
 
 def random_step(study: Study, texts: StoredTexts) -> dict[str, Any]:
-    """The same SAE on random weights."""
+    """Train the same SAE on random weights."""
     place = study.out / "random-model"
     if not place.exists():
         random_weights(study.model, place, study.spec.seed)
@@ -329,7 +329,7 @@ def figures(sae: SAE, held: torch.Tensor) -> dict[str, float]:
 
 
 def _cut(profiles: Profiles, count: int) -> Profiles:
-    """The first companies only."""
+    """Keep the first companies only."""
     if count == len(profiles.companies):
         return profiles
     from companysim.benchmark import classification
@@ -351,7 +351,7 @@ def _pool(document: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
 
 
 def _latents(sae: SAE, rows: torch.Tensor, document: np.ndarray, count: int) -> sp.csr_array:
-    """Summed latents of each document."""
+    """Sum the latents of each document."""
     kept = rows.any(dim=1)
     codes = sae.encode(rows[kept])
     places = document[kept.numpy()][codes.token.numpy()]

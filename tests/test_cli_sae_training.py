@@ -135,30 +135,35 @@ def test_mistakes_are_named_errors(world: Path, tmp_path: Path) -> None:
 def test_killed_training_continues_the_same_curve(world: Path, tmp_path: Path) -> None:
     """SIGKILL at an arbitrary moment; the curve afterwards is the curve of a run that was never stopped."""
     options = [*source(world), "--hooks", "layers.1", *SMALL, "--checkpoint-every", 320]
-    command = [sys.executable, "-m", "companysim", "sae", "train", *map(str, options)]
-    surroundings = os.environ | {"OMP_NUM_THREADS": "1"}
-    folder = tmp_path / "stopped" / "layers.1"
-    process = subprocess.Popen(
-        [*command, "--out", str(tmp_path / "stopped")], env=surroundings, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    curve = folder / "loss.csv"
-    deadline = time.monotonic() + 300
-    while process.poll() is None and time.monotonic() < deadline:
-        if curve.is_file() and len(curve.read_text().splitlines()) > 30:
-            process.send_signal(signal.SIGKILL)
-            break
+
+    def start(name: str) -> subprocess.Popen[str]:
+        command = [
+            sys.executable,
+            "-m",
+            "companysim",
+            "sae",
+            "train",
+            *map(str, options),
+            "--out",
+            str(tmp_path / name),
+        ]
+        surroundings = os.environ | {"OMP_NUM_THREADS": "1"}
+        return subprocess.Popen(command, env=surroundings, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    whole, stopped = start("whole"), start("stopped")
+    curve = tmp_path / "stopped" / "layers.1" / "loss.csv"
+    while stopped.poll() is None and not (curve.is_file() and len(curve.read_text().splitlines()) > 30):
         time.sleep(0.005)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
-    assert (folder / "checkpoint.safetensors").is_file()
-    assert not (folder / "training.json").exists()
-    for name in ("stopped", "whole"):
-        done = subprocess.run(
-            [*command, "--out", str(tmp_path / name)], env=surroundings, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
-        if name == "stopped":
-            assert "going on after" in done.stderr
+    stopped.send_signal(signal.SIGKILL)
+    stopped.communicate()
+    assert stopped.returncode == -signal.SIGKILL
+    assert (curve.parent / "checkpoint.safetensors").is_file()
+    assert not (curve.parent / "training.json").exists()
+    resumed = start("stopped")
+    for process in (resumed, whole):
+        errors = process.communicate(timeout=300)[1]
+        assert process.returncode == 0, errors
+        assert ("going on after" in errors) == (process is resumed)
     found, expected = (pd.read_csv(tmp_path / name / "layers.1" / "loss.csv") for name in ("stopped", "whole"))
     pd.testing.assert_frame_equal(found.drop(columns="seconds"), expected.drop(columns="seconds"), rtol=0, atol=1e-6)
     ours, theirs = (load_file(tmp_path / name / "layers.1" / "sae.safetensors") for name in ("stopped", "whole"))

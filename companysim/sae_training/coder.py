@@ -24,6 +24,7 @@ from companysim.sae_training.sparse import (
     jump_relu,
     largest_of_all,
     largest_of_each,
+    product,
     sparse_decode,
     sparse_encode,
 )
@@ -144,13 +145,10 @@ class Coder(torch.nn.Module):
 
     def _jump(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return the same of a JumpReLU SAE."""
-        pre = self._product(x - self.b_dec, self.encoder) + self.bias
+        pre = product(x - self.b_dec, self.encoder, self.bias, self.precision)
         value, active = jump_relu(pre, self.log_threshold, self.spec.bandwidth)
-        found = self._product(value, self.decoder.T)
+        found = product(value, self.decoder.T, torch.zeros_like(x[0]), self.precision)
         return found, active.sum() / len(x), active.detach().any(0), self.log_threshold.detach().exp().amin()
-
-    def _product(self, rows: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.linear(rows.to(self.precision), matrix.to(self.precision)).float()
 
     def _from_dead(self, x: torch.Tensor, dead: torch.Tensor) -> torch.Tensor:
         """Return what the best dead latents make of x, half as many as x is wide (Gao et al., appendix A.2)."""

@@ -44,6 +44,21 @@ def largest_of_all(pre: torch.Tensor, k: int) -> Chosen:
     return Chosen(place % pre.shape[1], starts)
 
 
+def product(x: torch.Tensor, matrix: torch.Tensor, bias: torch.Tensor, precision: torch.dtype) -> torch.Tensor:
+    """``x @ matrix.T + bias`` with the product in `precision` and the sum in x's own.
+
+    Parameters
+    ----------
+    x : Tensor, shape (n, width)
+    matrix : Tensor, shape (m, width)
+    bias : Tensor, shape (m,)
+    precision : torch.dtype
+    """
+    if precision == x.dtype:
+        return torch.nn.functional.linear(x, matrix, bias)
+    return torch.nn.functional.linear(x.to(precision), matrix.to(precision)).to(x.dtype).add_(bias)
+
+
 class _SparseEncode(torch.autograd.Function):
     """``relu((x - b_dec) @ encoder.T + bias)`` at chosen places; x gets no gradient, the parameters do."""
 
@@ -58,7 +73,7 @@ class _SparseEncode(torch.autograd.Function):
         precision: torch.dtype,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         rows = x - b_dec
-        pre = torch.nn.functional.linear(rows.to(precision), encoder.to(precision)).to(x.dtype) + bias
+        pre = product(rows, encoder, bias, precision)
         latent, starts = choose(pre)
         counts = torch.diff(starts, append=starts.new_tensor([len(latent)]))
         token = torch.repeat_interleave(torch.arange(len(x), device=x.device), counts, output_size=len(latent))
@@ -79,7 +94,7 @@ class _SparseEncode(torch.autograd.Function):
             token[order], rows, starts, mode="sum", per_sample_weights=grad[order]
         )
         of_bias = torch.zeros_like(encoder[:, 0]).index_add_(0, latent, grad)
-        return None, of_encoder, of_bias, -(of_bias @ encoder), None, None
+        return None, of_encoder, of_bias, -torch.mv(encoder.T, of_bias), None, None
 
 
 def sparse_encode(

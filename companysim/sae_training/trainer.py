@@ -135,7 +135,7 @@ class _State:
     def __init__(self, spec: TrainingSpec, start: Start, scale: float, accelerator: Accelerator) -> None:
         self.spec, self.scale = spec, scale
         self.coder = Coder(spec, start).to(accelerator.device)
-        self.optimiser = torch.optim.Adam(self.coder.parameters(), lr=spec.learning_rate, betas=(0.9, 0.999))
+        self.optimiser = torch.optim.Adam(self.coder.parameters(), lr=spec.learning_rate, fused=True)
         self.silent = torch.zeros(spec.latents, dtype=torch.int64, device=accelerator.device)
         self.least = torch.zeros((), device=accelerator.device)
         self.step = 0
