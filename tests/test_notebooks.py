@@ -146,6 +146,11 @@ def test_explore_clusters(script: ModuleType, finished: Path) -> None:
     # The notebook averages correlations over years first; MC is then the same but for rounding.
     assert choices.loc["this run", shared].tolist() == pytest.approx(own[shared].tolist(), abs=2e-3)
     assert found.pictures == 1
+    assert (found.table("label", "drop")["contribution"] > 0).all()
+    about = found.table("label", "lift")
+    assert (about["inside"] > about["outside"]).all()
+    assert "smallest rule" in found.text
+    assert "report.html" in found.text
 
 
 @pytest.mark.slow

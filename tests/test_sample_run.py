@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 
 import companysim as cs
+from companysim.explain import attribute
+from companysim.explain.ablation import removed
 from companysim.pipeline import Reporter
+from companysim.similarity import PcaCosine
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
@@ -45,6 +48,16 @@ def test_a_private_company_finds_its_industry(sample: cs.Run) -> None:
         "and small contractors in the Midwest. Sales follow housing, the weather in spring and consumer credit."
     )
     assert {"HD", "LOW"} & set(sample.peers_of_text(text, 5)["ticker"])
+
+
+def test_attribution_is_exact(sample: cs.Run) -> None:
+    X = sample.pooled.matrix()
+    pca = PcaCosine(0.9).fit(X)
+    found = attribute(pca, X, [[0, 1], [10, 200]])
+    for latent in np.argsort(-found.importance())[:10]:
+        less = pca.transform(removed(X[[0, 1, 10, 200]], latent))
+        without = np.einsum("ij,ij->i", less[::2], less[1::2])
+        np.testing.assert_allclose(found.drop[:, latent], found.similarity - without, atol=1e-6)
 
 
 def test_the_backtest_makes_trades_after_formation(sample: cs.Run) -> None:

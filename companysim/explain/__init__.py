@@ -3,28 +3,58 @@
 from companysim.explain.attribution import Attribution, attribute
 from companysim.explain.clusters import ClusterExplanation, cluster_tables, explain_cluster, numbered
 from companysim.explain.corpus import Corpus, Passage
+from companysim.explain.judges import by_model, by_terms, judged, passages
 from companysim.explain.labels import label_table, mentions, term_labels
 from companysim.explain.pairs import PairExplanation, explain_pair, shared_latents, unit_latents
 from companysim.explain.rules import Condition, Rule, held_out, smallest_rule
+from companysim.explain.scores import (
+    LabelScores,
+    balanced_accuracy,
+    read_folder,
+    read_scores,
+    score,
+    write_folder,
+    write_scores,
+)
+from companysim.explain.stability import Stability, defining_latents, resampled
+from companysim.explain.strength import ClusterLatents, StrongLatents, cluster_latents, strong_latents
 
 __all__ = [
     "Attribution",
     "ClusterExplanation",
+    "ClusterLatents",
     "Condition",
     "Corpus",
+    "LabelScores",
     "PairExplanation",
     "Passage",
     "Rule",
+    "Stability",
+    "StrongLatents",
     "attribute",
+    "balanced_accuracy",
+    "by_model",
+    "by_terms",
+    "cluster_latents",
     "cluster_tables",
+    "defining_latents",
     "explain_cluster",
     "explain_pair",
     "held_out",
+    "judged",
     "label_table",
     "mentions",
     "numbered",
+    "passages",
+    "read_folder",
+    "read_scores",
+    "resampled",
+    "score",
     "shared_latents",
     "smallest_rule",
+    "strong_latents",
     "term_labels",
     "unit_latents",
+    "write_folder",
+    "write_scores",
 ]

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg", force=False)
 from matplotlib.dates import DateFormatter, YearLocator
 from matplotlib.figure import Figure
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 from itertools import pairwise
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg", force=False)
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
