@@ -157,23 +157,21 @@ def encode_part(
     blocks: Any = stream.network.get_submodule("layers")
     sums = np.zeros((len(weight), len(blocks), len(ids), stream.width))
     totals = np.zeros((len(weight), len(blocks), len(ids), 1))
-    weights = torch.from_numpy(weight)
+    weights = torch.from_numpy(weight).float()
     rows: list[dict[str, np.ndarray]] = []
     found: list[dict[str, np.ndarray]] = []
     before = 0
     for batch in stream.batches(stream.windows(ids)):
         padded = stream.padded(batch)
-        owner = torch.tensor([window.document for window in batch])
+        owner = np.array([window.document for window in batch])
         for block, hidden in enumerate(_all_blocks(stream, batch)):
             kept = stream.kept(hidden, padded)  # massive activations are those of the block itself
-            document = owner[kept.nonzero()[:, 0]].numpy()
-            x = hidden[kept].float()
-            for place, own in enumerate(weights[:, padded.ids[kept]].numpy()):
-                share = sp.csr_array((own, (document, np.arange(len(own)))), (len(ids), len(own)))
-                sums[place, block] += share @ x.numpy().astype(float)
-                totals[place, block] += np.asarray(share.sum(axis=1)).reshape(-1, 1)
+            own = weights[:, padded.ids] * kept
+            np.add.at(sums[:, block], (slice(None), owner), torch.einsum("kwt,wtd->kwd", own, hidden.float()).numpy())
+            np.add.at(totals[:, block], (slice(None), owner), own.sum(dim=2, keepdim=True).numpy())
             if block == SAE_BLOCK:
-                token, latent, value = (part.numpy() for part in sae.encode(x))
+                document = owner[kept.nonzero()[:, 0].numpy()]
+                token, latent, value = (part.numpy() for part in sae.encode(hidden[kept].float()))
                 position, seen = padded.position[kept].numpy(), padded.ids[kept].numpy()
                 rows.append({"document": document, "position": position, "ids": seen})
                 found.append({"token": token + before, "latent": latent, "value": value})
