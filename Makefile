@@ -8,8 +8,9 @@ BIN := $(VENV)/bin
 run: $(VENV)/.installed
 	$(BIN)/companysim run sample
 
+# One thread a process: two processes of two threads on two cores wait for each other.
 test: $(VENV)/.tested
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 # Without the slow tests: what one runs while working.
 fast: $(VENV)/.tested
@@ -23,7 +24,7 @@ check: $(VENV)/.tested
 test-lowest:
 	$(PYTHON) -m venv $(VENV)-lowest
 	$(VENV)-lowest/bin/python -m pip install --quiet --constraint constraints-lowest.txt --editable . \
-		pytest hypothesis networkx eai-sparsify
+		pytest pytest-xdist hypothesis networkx psutil eai-sparsify sentence-transformers "ray[data]"
 	$(VENV)-lowest/bin/python -m pytest
 
 $(VENV)/.installed: pyproject.toml constraints.txt

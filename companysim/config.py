@@ -16,7 +16,9 @@ from companysim.errors import ConfigError
 
 SAMPLE = "sample"
 Share = Annotated[float, Field(gt=0, le=1)]
+Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 SaeSimilarity = Literal["pca_cosine", "log_idf_cosine", "cosine"]
+Pool = Literal["sum", "mean", "max", "count", "log_length"]
 
 
 class _Section(BaseModel):
@@ -41,17 +43,28 @@ class UniverseConfig(_Section):
 
 
 class EncoderConfig(_Section):
-    """How text becomes latents."""
+    """How text becomes latents.
+
+    A model is a name of `companysim.encoding.weights.REGISTRY`, a local directory, or a hub id with its `revision`; an
+    SAE is ``sample``, a local directory, or a hub id with the folder inside it, such as
+    ``EleutherAI/sae-llama-3-8b-32x/layers.30``.
+    """
 
     model: str = "smollm2-135m"
+    revision: str | None = None
     hook: str = "layers.26"
     sae: str = SAMPLE
+    sae_revision: str | None = None
     embedding: str = "minilm-l6"
+    embedding_revision: str | None = None
     window: Annotated[int, Field(ge=8)] = 512
     overlap: Annotated[int, Field(ge=0)] = 64
     batch_tokens: Annotated[int, Field(ge=8)] = 2048
     device: Literal["cpu", "cuda", "mps"] = "cpu"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    sae_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    latent_budget_mb: Annotated[int, Field(ge=1)] = 64
+    """Memory a block of tokens x latents may take while it is encoded."""
 
     @model_validator(mode="after")
     def _overlap_fits(self) -> Self:
@@ -63,6 +76,8 @@ class EncoderConfig(_Section):
 class SimilarityConfig(_Section):
     """How latents become similarities."""
 
+    pool: Pool = "sum"
+    """How a document's tokens are pooled; all pools come from one pass, see `companysim.encoding.pooling`."""
     sae: SaeSimilarity = "cosine"
     """Similarity of the default method. The published recipe, ``pca_cosine``, is always a row of its own."""
     pca_variance: Share = 0.9
@@ -87,21 +102,43 @@ class BenchmarkConfig(_Section):
 
 
 class BacktestConfig(_Section):
-    """Walk-forward pairs trading; costs in basis points of traded notional, the borrow fee in percent a year."""
+    """Walk-forward pairs trading; see `companysim.trading` for what each setting does.
+
+    Costs are basis points of the value traded, rates percent a year, lengths trading days unless named otherwise.
+    """
 
     formation_start: date = date(2007, 1, 4)
     formation_end: date = date(2012, 12, 31)
     trading_end: date = date(2016, 12, 30)
+    roll_months: Annotated[int, Field(ge=1)] | None = None
+    """Trade so many months, then choose again on a formation window moved by as many; null trades the first choice."""
     p_value: Share = 0.01
+    fdr: Share = 0.05
     max_pairs: Annotated[int, Field(ge=1)] = 50
     entry: Annotated[float, Field(gt=0)] = 2.0
     exit: float = 0.0
     stop: Annotated[float, Field(gt=0)] = 4.0
     max_days: Annotated[int, Field(ge=1)] = 126
-    cost_bp: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 5.0
-    borrow_percent: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    reentry: Literal["crossing", "inside", "never"] = "crossing"
+    pause: Annotated[int, Field(ge=0)] = 0
+    zscore_days: Annotated[int, Field(ge=3)] | None = None
+    hedge: Literal["beta", "dollar"] = "beta"
+    lag: Annotated[int, Field(ge=1)] = 1
+    delisted_after: Annotated[int, Field(ge=1)] = 10
+    commission_bp: Rate = 1.0
+    half_spread_bp: Rate = 4.0
+    borrow_percent: Rate = 1.0
+    cash_percent: Rate = 0.0
+    delisting_return: Annotated[float, Field(ge=-1, allow_inf_nan=False)] = 0.0
+    capital: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e6
+    leverage: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    max_open: Annotated[int, Field(ge=1)] | None = None
+    max_per_company: Annotated[int, Field(ge=1)] | None = None
     placebo_books: Annotated[int, Field(ge=1)] = 1000
     placebo_pairs: Annotated[int, Field(ge=1)] = 5000
+    bootstrap_draws: Annotated[int, Field(ge=1)] = 2000
+    trials: Annotated[int, Field(ge=1)] | None = None
+    """Strategies tried in all, for the deflated Sharpe ratio; null, or fewer than the groupings, counts these."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -156,6 +193,15 @@ def load_config(source: str | Path = SAMPLE) -> RunConfig:
         return RunConfig()
     path = Path(source)
     try:
+        config = RunConfig.model_validate(_content(path))
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_sentence(error)}") from error
+    return _anchored(config, path.parent.absolute())
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """Keys of a YAML file."""
+    try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(
@@ -165,11 +211,42 @@ def load_config(source: str | Path = SAMPLE) -> RunConfig:
         raise ConfigError(f"{path} is not valid YAML ({' '.join(str(error).split())})") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path} holds no settings: write keys such as 'name: my-run', or use 'sample'")
+    return content
+
+
+class _BacktestFile(_Section):
+    """A YAML file of which only the section `backtest` counts."""
+
+    backtest: BacktestConfig = BacktestConfig()
+
+
+def load_backtest(source: str | Path | None, defaults: dict[str, Any]) -> BacktestConfig:
+    """Read the section `backtest` of a configuration, as a backtest of one's own tables needs it.
+
+    Parameters
+    ----------
+    source : str or path, optional
+        A YAML file; the other sections of a run's configuration may stand in it. None gives the defaults.
+    defaults : dict
+        Values of what the file leaves open, such as dates that fit the prices.
+
+    Raises
+    ------
+    ConfigError
+        As `load_config`.
+    """
+    content = {} if source is None else _content(Path(source))
+    further = set(content) - set(RunConfig.model_fields)
+    if further:
+        known = ", ".join(RunConfig.model_fields)
+        raise ConfigError(f"{source}: unknown key {min(map(str, further))!r}: known here are {known}")
+    given = content.get("backtest") or {}
+    if not isinstance(given, dict):
+        raise ConfigError(f"{source}: backtest is {given!r}: write its settings below it, such as 'entry: 2'")
     try:
-        config = RunConfig.model_validate(content)
+        return _BacktestFile.model_validate({"backtest": defaults | given}).backtest
     except ValidationError as error:
-        raise ConfigError(f"{path}: {_sentence(error)}") from error
-    return _anchored(config, path.parent.absolute())
+        raise ConfigError(f"{source or 'backtest'}: {_sentence(error)}") from error
 
 
 def _sentence(error: ValidationError) -> str:
@@ -188,7 +265,7 @@ def _sentence(error: ValidationError) -> str:
 
 
 def _anchored(config: RunConfig, folder: Path) -> RunConfig:
-    """Resolve the paths of a configuration against its own folder; a model that is no folder there is a name."""
+    """Resolve the paths of a configuration against its own folder; a model or SAE that is no folder there is a name."""
 
     def anchored(section: _Section, paths: tuple[str, ...], names: tuple[str, ...] = ()) -> dict[str, str]:
         values = {key: getattr(section, key) for key in (*paths, *names)}
@@ -199,7 +276,8 @@ def _anchored(config: RunConfig, folder: Path) -> RunConfig:
         }
 
     tables = anchored(config.universe, ("filings", "companies", "prices"))
-    models = anchored(config.encoder, ("sae",), ("model", "embedding"))
+    sae = ((), ("sae",)) if "/" in config.encoder.sae else (("sae",), ())  # a hub id has a slash
+    models = anchored(config.encoder, sae[0], ("model", "embedding", *sae[1]))
     return config.model_copy(
         update={
             "universe": config.universe.model_copy(update=tables),

@@ -27,5 +27,9 @@ class WeightsError(CompanySimError):
     """Model weights cannot be fetched, do not verify, or do not fit what they are used for."""
 
 
+class NotFiniteError(WeightsError):
+    """A model's activations overflow or are not numbers."""
+
+
 class RunError(CompanySimError):
     """A run directory is missing, incomplete or held by another process."""

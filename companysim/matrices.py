@@ -40,5 +40,8 @@ def csr_arrays(matrix: sp.csr_array) -> dict[str, np.ndarray]:
 def csr_from(arrays: dict[str, np.ndarray]) -> sp.csr_array:
     """Rebuild the CSR matrix of `csr_arrays`."""
     rows, columns = (int(n) for n in arrays["csr_shape"])
-    parts = (arrays["csr_data"], arrays["csr_indices"], arrays["csr_indptr"])
+    indptr = arrays["csr_indptr"]
+    if len(arrays["csr_data"]) < 2**31:  # 64-bit pointers would make scipy widen every index
+        indptr = indptr.astype(np.int32)
+    parts = (arrays["csr_data"], arrays["csr_indices"], indptr)
     return sp.csr_array(parts, shape=(rows, columns))

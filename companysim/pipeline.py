@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +24,22 @@ from companysim.benchmark import (
     pca_residuals,
     to_frame,
 )
-from companysim.clustering import ThresholdMST
+from companysim.clustering import ThresholdMST, distance_moments
 from companysim.config import SAMPLE, RunConfig, load_config
-from companysim.encoding.embeddings import embed, tfidf
-from companysim.encoding.encode import encode_in_blocks
-from companysim.encoding.models import load_models, sae_path
+from companysim.encoding.embeddings import SentenceEmbedding, Tfidf
+from companysim.encoding.filings import encode_filings
+from companysim.encoding.models import encoder_settings, load_models
+from companysim.encoding.pooling import Pooled
+from companysim.encoding.snippets import top_snippets
+from companysim.encoding.store import Store
 from companysim.encoding.weights import REGISTRY, resolve
 from companysim.errors import DataError
 from companysim.explain import latent_terms
 from companysim.matrices import csr_arrays, csr_from, load_arrays, save_arrays
 from companysim.results import Run
 from companysim.similarity import Cosine, PcaCosine, StandardisedCosine, fitted_arrays, sae_similarity
-from companysim.trading import Protocol, Rules, placebo, walk_forward
-from companysim.trading.walk_forward import PROTOCOL
+from companysim.trading import Partitions
+from companysim.trading import compare as compare_books
 from companysim.universe import (
     COMPANIES,
     FILINGS,
@@ -47,7 +51,6 @@ from companysim.universe import (
     read_table,
 )
 from companysim.workspace import (
-    BLOCK_PREFIX,
     CONFIG,
     Workspace,
     fingerprint,
@@ -59,6 +62,7 @@ from companysim.workspace import (
 )
 
 SIMILARITIES = ("sae", "sae_pca", "minilm", "tfidf", "residual_mean")
+FAILURES, SNIPPETS = "failures.parquet", "snippets.parquet"
 SCHEMES = ("sic", "gics")
 FRONTIER_SHARES = np.geomspace(0.0005, 0.3, 25)
 
@@ -142,11 +146,11 @@ class _Pipeline:
         """All stages in the order of the data's way."""
         c = self.config
         inputs = {name: fingerprint_of_path(path) for name, path in self.tables.items()}
-        models = [
-            REGISTRY[name].sha256 if name in REGISTRY else fingerprint_of_path(name)
-            for name in (c.encoder.model, c.encoder.embedding)
+        embedding = c.encoder.embedding
+        weights = [
+            encoder_settings(c.encoder),
+            REGISTRY[embedding] if embedding in REGISTRY else fingerprint_of_path(embedding),
         ]
-        weights = [*models, fingerprint_of_path(sae_path(c.encoder))]
         dump = c.model_dump(mode="json")
         return (
             Stage("universe", "reading companies, filings and prices", (), ("universe",),
@@ -176,7 +180,6 @@ class _Pipeline:
             cached = self.workspace.is_done(stage.name, prints[stage.name])
             if not cached:
                 started = time.perf_counter()
-                self._fingerprint = prints[stage.name]
                 stage.work(self.workspace.begin(stage.name))
                 self.workspace.finish(stage.name, prints[stage.name], time.perf_counter() - started)
             self.reporter.end(stage.name, self.workspace.seconds(stage.name), cached)
@@ -196,28 +199,38 @@ class _Pipeline:
         write_text(folder / "dropped.json", json.dumps(universe.dropped, indent=1))
 
     def _encoding(self, folder: Path) -> None:
-        texts = self._read_universe().companies["text"].tolist()
-        say, advance = self.reporter.say, self.reporter.advance
-        total = 2 * len(texts)  # every text passes the language model and the embedding model
-        encoded = encode_in_blocks(
-            lambda: load_models(self.config.encoder, say),
-            texts,
-            folder,
-            self._fingerprint,
-            lambda done, _: advance(done, total),
+        config, say, advance = self.config.encoder, self.reporter.say, self.reporter.advance
+        companies = self._read_universe().companies
+        total = 2 * len(companies)  # every text passes the language model and the embedding model
+        # Changed code is run here; `companysim encode`, whose runs take days, goes by the number of the format.
+        settings = encoder_settings(config) | {"code": fingerprint_of_code("encoding")}
+        store = Store.create(folder, settings, replace=True)
+        failed = encode_filings(
+            partial(load_models, config, say),
+            companies,
+            store,
+            latent_budget=config.latent_budget_mb * 2**20,
+            report=lambda done, _: advance(int(done), total),
+            say=say,
         )
-        embedding = embed(
-            resolve(self.config.encoder.embedding, say),
-            texts,
-            self.config.encoder.device,
-            lambda done, pieces: advance(len(texts) + round(done / pieces * len(texts)), total),
+        write_parquet(folder / FAILURES, failed)
+        if len(failed) == len(companies):
+            raise DataError(f"no description could be encoded ({failed['reason'].iloc[0]})")
+        for filing, reason in failed.itertuples(index=False):
+            say(f"{filing} could not be encoded and is left out: {reason}")
+        companies = self._read_universe().companies
+        texts = companies["text"].tolist()
+        index, encoded = store.read(companies)
+        sentences = SentenceEmbedding(
+            resolve(config.embedding, say), device=config.device, revision=config.embedding_revision
         )
-        save_arrays(folder / "latents.safetensors", csr_arrays(encoded.latents) | {"tokens": encoded.tokens})
+        embedding = sentences.encode(
+            texts, lambda done, pieces: advance(len(texts) + round(done / pieces * len(texts)), total)
+        )
         save_arrays(folder / "residual_mean.safetensors", {"dense": encoded.residual_mean})
         save_arrays(folder / "minilm.safetensors", {"dense": embedding})
-        save_arrays(folder / "tfidf.safetensors", csr_arrays(tfidf(texts)))
-        for block in folder.glob(f"{BLOCK_PREFIX}*"):
-            block.unlink()
+        save_arrays(folder / "tfidf.safetensors", csr_arrays(Tfidf().encode(texts)))
+        write_parquet(folder / SNIPPETS, top_snippets(store, index))
 
     def _similarity(self, folder: Path) -> None:
         estimators = {
@@ -228,8 +241,7 @@ class _Pipeline:
             "residual_mean": ("residual_mean", StandardisedCosine()),
         }
         for step, (name, (features, estimator)) in enumerate(estimators.items(), start=1):
-            arrays = load_arrays(self.workspace.path("encoding", f"{features}.safetensors"))
-            matrix: np.ndarray | sp.csr_array = arrays["dense"] if "dense" in arrays else csr_from(arrays)
+            matrix = self._features(features)
             vectors = estimator.fit(matrix).transform(matrix)
             if not vectors.any(axis=1).all():
                 raise DataError(f"{name}: at least one description has an empty vector: give a longer text")
@@ -244,8 +256,8 @@ class _Pipeline:
         for step, name in enumerate(SIMILARITIES, start=1):
             vectors = self._vectors(name)
             tree = ThresholdMST(share_of_pairs=self.config.clustering.share_of_pairs).fit(vectors)
-            distance = 1 - (vectors @ vectors.T)[np.triu_indices(len(vectors), 1)]
-            thetas[name] = {"theta": tree.theta_, "theta_z": float((tree.theta_ - distance.mean()) / distance.std())}
+            mean, sd = distance_moments([vectors])
+            thetas[name] = {"theta": tree.theta_, "theta_z": float((tree.theta_ - mean) / sd)}
             partitions.append(self._partition(name, companies, tree.labels_))
             save_arrays(
                 folder / f"{name}_tree.safetensors",
@@ -261,8 +273,7 @@ class _Pipeline:
         write_text(folder / "thetas.json", json.dumps(thetas, indent=1))
 
     def _explain(self, folder: Path) -> None:
-        latents = csr_from(load_arrays(self.workspace.path("encoding", "latents.safetensors")))
-        terms = latent_terms(latents, self._read_universe().companies["text"].tolist())
+        terms = latent_terms(self._pooled().matrix(), self._read_universe().companies["text"].tolist())
         labels = pd.DataFrame({"latent": np.arange(len(terms)), "label": terms})
         write_parquet(folder / "labels.parquet", labels)
 
@@ -311,58 +322,25 @@ class _Pipeline:
         write_text(folder / "benchmark.json", _json(found))
 
     def _trading(self, folder: Path) -> None:
-        universe, settings = self._read_universe(), self.config.backtest
-        rules = {
-            name: getattr(settings, name) for name in ("entry", "exit", "stop", "max_days", "cost_bp", "borrow_percent")
+        universe = self._read_universe()
+        as_of = pd.Timestamp(self.config.universe.as_of)
+        groupings = {
+            name: Partitions.single(universe.prices.columns, labels, as_of)
+            for name, labels in self._labels(universe).items()
         }
-        protocol = Protocol(
-            formation_start=pd.Timestamp(settings.formation_start),
-            formation_end=pd.Timestamp(settings.formation_end),
-            trading_end=pd.Timestamp(settings.trading_end),
-            p_value=settings.p_value,
-            max_pairs=settings.max_pairs,
-            rules=Rules(**rules),
+        found = compare_books(
+            universe.prices, groupings, self.config.backtest, seed=self.config.seed, advance=self.reporter.advance
         )
-        steps = len(SIMILARITIES) + len(SCHEMES) + 1
-        results = {}
-        for name, labels in self._labels(universe).items():
-            results[name] = walk_forward(universe.prices, labels, protocol)
-            self.reporter.advance(len(results), steps)
-        chance = placebo(
-            universe.prices,
-            [result.candidates for result in results.values()],
-            protocol,
-            pool=settings.placebo_pairs,
-            books=settings.placebo_books,
-            seed=self.config.seed,
-        )
-        self.reporter.advance(steps, steps)
-        rows = []
-        for name, result in results.items():
-            figures = result.summary()
-            books = chance[result.candidates]
-            books = books[np.isfinite(books)]
-            beaten = (books >= figures["sharpe_net"]).sum()
-            placebo_p = float((1 + beaten) / (1 + len(books))) if len(result.trades) and len(books) else float("nan")
-            median = float(np.median(books)) if len(books) else float("nan")
-            rows.append(
-                {"protocol": PROTOCOL, "grouping": name, **figures, "placebo_p": placebo_p, "placebo_median": median}
-            )
-        for table in ("pairs", "trades"):
-            frame = pd.concat([getattr(r, table).assign(method=name) for name, r in results.items()], ignore_index=True)
-            write_parquet(folder / f"{table}.parquet", frame)
-        equity = pd.concat(
-            [r.daily.rename_axis("date").reset_index().assign(method=n, protocol=PROTOCOL) for n, r in results.items()],
-            ignore_index=True,
-        )
-        write_parquet(folder / "equity.parquet", equity)
-        write_csv(folder / "backtest.csv", pd.DataFrame(rows))
-        write_text(folder / "backtest.json", _json(rows))
+        for table in ("windows", "pairs", "trades", "equity"):
+            write_parquet(folder / f"{table}.parquet", found.table(table))
+        write_csv(folder / "yearly.csv", found.table("yearly"))
+        write_csv(folder / "backtest.csv", found.figures)
+        write_text(folder / "backtest.json", _json(found.figures.to_dict("records")))
 
     def _summary(self, stages: tuple[Stage, ...]) -> None:
         universe = self._read_universe()
         found = json.loads(self.workspace.path("benchmark", "benchmark.json").read_text())
-        tokens = load_arrays(self.workspace.path("encoding", "latents.safetensors"))["tokens"]
+        tokens = self._pooled().tokens
         summary = {
             "name": self.config.name,
             "universe": {
@@ -393,11 +371,28 @@ class _Pipeline:
         write_text(self.workspace.root / "summary.json", _json(summary))
 
     def _read_universe(self) -> Universe:
-        return Universe(
-            pd.read_parquet(self.workspace.path("universe", "companies.parquet")),
-            pd.read_parquet(self.workspace.path("universe", "prices.parquet")),
-            json.loads(self.workspace.path("universe", "dropped.json").read_text()),
-        )
+        """Read the universe less the companies whose description could not be encoded."""
+        companies = pd.read_parquet(self.workspace.path("universe", "companies.parquet"))
+        prices = pd.read_parquet(self.workspace.path("universe", "prices.parquet"))
+        dropped = json.loads(self.workspace.path("universe", "dropped.json").read_text())
+        failures = self.workspace.path("encoding", FAILURES)
+        failed = pd.read_parquet(failures)["filing_id"].tolist() if failures.is_file() else []
+        if failed:
+            companies = companies[~companies["filing_id"].isin(failed)].reset_index(drop=True)
+            prices = prices[companies["ticker"].tolist()].dropna(how="all")
+            dropped["could not be encoded"] = len(failed)
+        return Universe(companies, prices, dropped)
+
+    def _pooled(self) -> Pooled:
+        """Pooled latents of the universe's companies."""
+        folder = self.workspace.root / "encoding"
+        return Store(folder).read(self._read_universe().companies)[1].pooled
+
+    def _features(self, name: str) -> np.ndarray | sp.csr_array:
+        if name == "latents":
+            return self._pooled().matrix(self.config.similarity.pool)
+        arrays = load_arrays(self.workspace.path("encoding", f"{name}.safetensors"))
+        return arrays["dense"] if "dense" in arrays else csr_from(arrays)
 
     def _vectors(self, name: str) -> np.ndarray:
         return load_arrays(self.workspace.path("similarity", f"{name}.safetensors"))["vectors"]

@@ -13,9 +13,10 @@ import pandas as pd
 
 from companysim.benchmark import correlation
 from companysim.config import RunConfig, load_config
+from companysim.encoding.store import Store
 from companysim.errors import ConfigError, DataError, RunError, UnknownTickerError
 from companysim.explain import shared_latents, unit_latents
-from companysim.matrices import csr_from, load_arrays
+from companysim.matrices import load_arrays
 from companysim.similarity import restore, sae_similarity
 from companysim.universe import log_returns
 from companysim.workspace import CONFIG
@@ -53,8 +54,10 @@ class Run:
 
     @cached_property
     def companies(self) -> pd.DataFrame:
-        """One row a company: ticker, cik, company, sic, gics, lines, filing_id, fiscal_year, filed, text."""
-        return self._table("universe/companies.parquet")
+        """One row an encoded company: ticker, cik, company, sic, gics, lines, filing_id, fiscal_year, filed, text."""
+        companies = self._table("universe/companies.parquet")
+        failed = self._table("encoding/failures.parquet")["filing_id"]
+        return companies[~companies["filing_id"].isin(failed)].reset_index(drop=True)
 
     @cached_property
     def benchmark(self) -> pd.DataFrame:
@@ -90,6 +93,11 @@ class Run:
     def backtest(self) -> pd.DataFrame:
         """The walk-forward backtest, one row a grouping."""
         return self._csv("trading/backtest.csv")
+
+    @cached_property
+    def backtest_years(self) -> pd.DataFrame:
+        """The walk-forward backtest by calendar year, one row a year and grouping."""
+        return self._csv("trading/yearly.csv")
 
     @cached_property
     def pairs(self) -> pd.DataFrame:
@@ -170,10 +178,13 @@ class Run:
         if not any(character.isalnum() for character in text):
             raise DataError("the text holds no word: give a description of a business")
         encoded = encode(*load_models(self.config.encoder), [text])
+        if encoded.failures:
+            raise DataError(encoded.failures[0])
+        latents = encoded.pooled.matrix(self.config.similarity.pool)
         estimator = restore(
             sae_similarity(self.config.similarity), load_arrays(self.root / "similarity" / "sae_estimator.safetensors")
         )
-        return self._ranked(estimator.transform(encoded.latents)[0], unit_latents(encoded.latents)[0], k, None)
+        return self._ranked(estimator.transform(latents)[0], unit_latents(encoded.pooled.matrix())[0], k, None)
 
     @cached_property
     def _vectors(self) -> np.ndarray:
@@ -181,7 +192,7 @@ class Run:
 
     @cached_property
     def _latents(self) -> np.ndarray:
-        return unit_latents(csr_from(load_arrays(self.root / "encoding" / "latents.safetensors")))
+        return unit_latents(Store(self.root / "encoding").read(self.companies)[1].pooled.matrix())
 
     @cached_property
     def _labels(self) -> list[str]:

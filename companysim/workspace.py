@@ -27,8 +27,8 @@ MARK = "done.json"
 CONFIG = "config.yaml"
 LOCK = ".lock"
 PARTIAL = ".partial-"
-BLOCK_PREFIX = "block-"
-"""Files of a stage that begin like this outlive a killed run: work that is done in blocks resumes from them."""
+SHARD_PREFIX = "shard-"
+"""Files of a stage that begin like this outlive a killed run: work that is done in shards resumes from them."""
 
 
 class Workspace:
@@ -63,16 +63,9 @@ class Workspace:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Hold the run directory against a second process that would write to it."""
-        lock = FileLock(self.root / LOCK)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise RunError(f"another process is running in {self.root}: wait for it or choose another --out") from error
-        try:
-            _remove_partial(self.root)
+        with hold(self.root):
+            remove_partial(self.root)
             yield
-        finally:
-            lock.release()
 
     def path(self, stage: str, name: str) -> Path:
         """Path of a stage's file."""
@@ -89,12 +82,12 @@ class Workspace:
             return False
 
     def begin(self, stage: str) -> Path:
-        """Mark `stage` as unfinished and return its folder, emptied but for finished blocks of a killed run."""
+        """Mark `stage` as unfinished and return its folder, emptied but for finished shards of a killed run."""
         folder = self.root / stage
         folder.mkdir(exist_ok=True)
         (folder / MARK).unlink(missing_ok=True)
         for path in folder.iterdir():
-            if not path.name.startswith(BLOCK_PREFIX):
+            if not path.name.startswith(SHARD_PREFIX):
                 path.unlink()
         return folder
 
@@ -115,6 +108,20 @@ class Workspace:
         return float(json.loads((self.root / stage / MARK).read_text())["seconds"])
 
 
+@contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """Hold a folder against a second process that would write to it; raises `RunError` if one has it."""
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise RunError(f"another process is running in {folder}: wait for it or choose another --out") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def _is_run_config(path: Path) -> bool:
     """Whether a file is the configuration of a run; many other programs have a config.yaml too."""
     try:
@@ -124,7 +131,7 @@ def _is_run_config(path: Path) -> bool:
     return isinstance(content, dict) and {"name", "seed", "universe", "encoder"} <= set(content)
 
 
-def _remove_partial(folder: Path) -> None:
+def remove_partial(folder: Path) -> None:
     """Remove what a killed process was writing."""
     for leftover in folder.glob(f"{PARTIAL}*"):
         leftover.unlink()
@@ -151,7 +158,8 @@ def fingerprint_of_path(path: str | Path) -> str:
     if place.is_file():
         return digest(place)
     if place.is_dir():
-        found = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(place.iterdir()) if p.is_file()]
+        files = [p for p in sorted(place.rglob("*")) if p.is_file()]
+        found = [(str(p.relative_to(place)), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
         return fingerprint(found)
     return fingerprint(str(path))
 

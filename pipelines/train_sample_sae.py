@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -42,7 +42,7 @@ def corpus_windows(stream: ResidualStream, folder: Path, seed: int) -> tuple[lis
     filings = pd.read_parquet(folder / "item1_10k.parquet").drop_duplicates("item_1").dropna(subset=["cik"])
     filings = filings.assign(cik=filings["cik"].map(str)).sort_values(["cik", "filing_date"])
     held = set(rng.permutation(sorted(filings["cik"].unique()))[:HELD_OUT_COMPANIES])
-    size = stream.window - 1
+    size = stream.room
     train: list[Window] = []
     test: list[Window] = []
     for cik, text in zip(filings["cik"], filings["item_1"], strict=True):
@@ -50,13 +50,50 @@ def corpus_windows(stream: ResidualStream, folder: Path, seed: int) -> tuple[lis
         whole = len(tokens) // size
         if whole:
             chosen = {0, 1} | set(rng.choice(whole, size=min(whole, 3), replace=False).tolist())
-            pieces = [Window(0, tokens[i * size : (i + 1) * size], 0) for i in sorted(chosen) if i < whole]
+            pieces = [Window(0, tokens[i * size : (i + 1) * size], i * size, 0) for i in sorted(chosen) if i < whole]
             (test if cik in held else train).extend(pieces)
     snippets = pd.read_parquet(folder / "latent_snippets.parquet")["text"]
     picked = snippets.iloc[rng.choice(len(snippets), size=min(SNIPPETS, len(snippets)), replace=False)].tolist()
-    test += stream.windows(picked[:HELD_OUT_SNIPPETS])
-    train += stream.windows(picked[HELD_OUT_SNIPPETS:])
+    tokenised = [ids for ids, _ in stream.tokenise(picked)]
+    test += stream.windows(tokenised[:HELD_OUT_SNIPPETS])
+    train += stream.windows(tokenised[HELD_OUT_SNIPPETS:])
     return train, test
+
+
+def fit(
+    stream: ResidualStream, train_windows: list[Window], test_windows: list[Window], spec: TrainingSpec, out: Path
+) -> dict[str, Any]:
+    """Collect activations, train, write the SAE to `out`, and return the figures of its card."""
+    started = time.perf_counter()
+
+    def progress(done: int, total: int) -> None:
+        if done % 50 == 0 or done == total:
+            print(f"collecting {done}/{total} batches, {time.perf_counter() - started:.0f} s", flush=True)
+
+    test = collect_activations(stream, test_windows)
+    train = collect_activations(stream, train_windows, progress)
+    curve: list[tuple[int, float]] = []
+
+    def log(seen: int, loss: float) -> None:
+        curve.append((seen, loss))
+        print(f"{seen:>10,} tokens  loss {loss:.4f}  {time.perf_counter() - started:.0f} s", flush=True)
+
+    save_sae(train_topk(train, spec, log), out)
+    measured = quality(load_sae(out, decoder=True), test)  # after rounding to float16, as it is shipped
+    return {
+        "hook": stream.hook,
+        "latents": spec.latents,
+        "k": spec.k,
+        "corpus_tokens": len(train),
+        "tokens_seen": spec.tokens,
+        "held_out_tokens": measured.tokens,
+        "fraction_unexplained": round(measured.fraction_unexplained, 4),
+        "l0": round(measured.l0, 2),
+        "dead_share": round(measured.dead_share, 4),
+        "seconds": round(time.perf_counter() - started),
+        "seed": spec.seed,
+        "loss_curve": [[seen, round(loss, 4)] for seen, loss in curve[:: max(1, len(curve) // 25)]],
+    }
 
 
 def example_snippets(path: Path, model: str, hook: str, seed: int) -> list[tuple[int, float, str]]:
@@ -66,17 +103,19 @@ def example_snippets(path: Path, model: str, hook: str, seed: int) -> list[tuple
     texts = read_table(bundled("sample/filings.parquet"), FILINGS).sort_values("ticker")["text"].tolist()
     best = np.zeros(sae.n_latents)
     where: list[np.ndarray | None] = [None] * sae.n_latents
-    # No token is left out here (massive activations included), so that positions stay those of the text.
+    # No token is left out here, massive activations included: the strongest token is shown whatever it is.
     stream.massive = float("inf")
-    for batch in stream.batches(stream.windows(texts)):
-        for window, hidden in stream.activations(batch):
-            values, indices = (part.numpy() for part in sae.encode(hidden))
-            peak = np.zeros(sae.n_latents)
-            np.maximum.at(peak, indices.ravel(), values.ravel())
-            for latent in np.flatnonzero(peak > best):
-                at = int(np.where(indices == latent, values, 0).max(axis=1).argmax())
-                best[latent] = peak[latent]
-                where[latent] = np.concatenate([[at], window.tokens])
+    for batch in stream.batches(stream.windows([ids for ids, _ in stream.tokenise(texts)])):
+        hidden, place, position = stream.activations(batch)
+        token, latent, value = (part.numpy() for part in sae.encode(hidden))
+        order = np.lexsort((value, latent))
+        last = np.append(np.diff(latent[order]) > 0, True) if len(order) else np.zeros(0, dtype=bool)
+        for peak in order[last]:
+            if value[peak] > best[latent[peak]]:
+                row = int(token[peak])
+                window = batch[int(place[row])]
+                best[latent[peak]] = value[peak]
+                where[latent[peak]] = np.concatenate([[int(position[row]) - window.start], window.tokens])
     rows = []
     for latent in sorted(np.random.default_rng(seed).choice(np.flatnonzero(best > 0), SHOWN_LATENTS, replace=False)):
         found = where[latent]
@@ -104,41 +143,9 @@ def main(
     """Collect activations, train, measure, and write SAE, training log and the figures of the card."""
     model = resolve(EncoderConfig().model, print)
     stream = ResidualStream(model, hook, window=256, overlap=0, batch_tokens=8192, dtype=dtype)
-    train_windows, test_windows = corpus_windows(stream, corpus, seed)
-    started = time.perf_counter()
-
-    def progress(done: int, total: int) -> None:
-        if done % 50 == 0 or done == total:
-            print(f"collecting {done}/{total} batches, {time.perf_counter() - started:.0f} s", flush=True)
-
-    test = collect_activations(stream, test_windows)
-    train = collect_activations(stream, train_windows, progress)
     spec = TrainingSpec(latents=latents, k=k, tokens=tokens, seed=seed)
-    curve: list[tuple[int, float]] = []
-
-    def log(seen: int, loss: float) -> None:
-        curve.append((seen, loss))
-        print(f"{seen:>10,} tokens  loss {loss:.4f}  {time.perf_counter() - started:.0f} s", flush=True)
-
-    sae = train_topk(train, spec, log)
-    save_sae(sae, out)
-    measured = quality(load_sae(out, decoder=True), test)  # after rounding to float16, as it is shipped
-    facts = {
-        "model": EncoderConfig().model,
-        "hook": hook,
-        "latents": latents,
-        "k": k,
-        "corpus_tokens": len(train),
-        "tokens_seen": tokens,
-        "held_out_tokens": measured.tokens,
-        "fraction_unexplained": round(measured.fraction_unexplained, 4),
-        "l0": round(measured.l0, 2),
-        "dead_share": round(measured.dead_share, 4),
-        "seconds": round(time.perf_counter() - started),
-        "seed": seed,
-        "loss_curve": [[seen, round(loss, 4)] for seen, loss in curve[:: max(1, len(curve) // 25)]],
-        "examples": example_snippets(out, model, hook, seed),
-    }
+    facts = {"model": EncoderConfig().model, **fit(stream, *corpus_windows(stream, corpus, seed), spec, out)}
+    facts["examples"] = example_snippets(out, model, hook, seed)
     (out / "training.json").write_text(json.dumps(facts, indent=1) + "\n")
     print(json.dumps({key: facts[key] for key in facts if key not in ("loss_curve", "examples")}))
 

@@ -40,10 +40,10 @@ def test_sample_is_all_defaults() -> None:
 
 
 def test_keys_that_are_not_given_keep_their_defaults(file: Path) -> None:
-    file.write_text("name: mine\nbacktest: {cost_bp: 7}\n")
+    file.write_text("name: mine\nbacktest: {half_spread_bp: 7}\n")
     found = load_config(file)
     assert found.name == "mine"
-    assert found.backtest == BacktestConfig(cost_bp=7.0)
+    assert found.backtest == BacktestConfig(half_spread_bp=7.0)
     assert found.model_copy(update={"name": "sample", "backtest": BacktestConfig()}) == RunConfig()
 
 
@@ -158,6 +158,14 @@ def test_a_saved_configuration_means_the_same_from_its_run_directory(file: Path,
     assert load_config(tmp_path / "out" / "config.yaml") == chosen
 
 
+def test_hub_ids_stay_as_they_are_unless_such_a_folder_exists(file: Path) -> None:
+    file.write_text("encoder: {model: org/model, sae: org/sae/layers.30}")
+    assert load_config(file).encoder.sae == "org/sae/layers.30"
+    assert load_config(file).encoder.model == "org/model"
+    (file.parent / "org" / "sae" / "layers.30").mkdir(parents=True)
+    assert load_config(file).encoder.sae == str(file.parent / "org/sae/layers.30")
+
+
 def test_absolute_paths_and_sample_stay_as_they_are(file: Path) -> None:
     (file.parent / "sample").mkdir()
     file.write_text("universe: {prices: /data/p.parquet, filings: sample}\nencoder: {sae: sample}")
@@ -180,7 +188,7 @@ def test_a_model_is_a_folder_beside_the_file_if_there_is_one_and_else_a_name(fil
 def test_an_unknown_key_lists_the_known_ones(file: Path) -> None:
     message = refusal(file, "sead: 1")
     assert "unknown key 'sead': known here are name, seed, universe, encoder, similarity" in message
-    assert "cost_bp" not in message
+    assert "half_spread_bp" not in message
 
 
 @pytest.mark.parametrize(
@@ -188,7 +196,7 @@ def test_an_unknown_key_lists_the_known_ones(file: Path) -> None:
     [
         ("universe: {prizes: x}", "universe.prizes", "filings, companies, prices, as_of"),
         ("clustering: {theta: 1}", "clustering.theta", "share_of_pairs"),
-        ("similarity: {pca: 1}", "similarity.pca", "sae, pca_variance"),
+        ("similarity: {pca: 1}", "similarity.pca", "pool, sae, pca_variance"),
     ],
 )
 def test_an_unknown_nested_key_lists_the_known_ones_of_its_section(
@@ -232,8 +240,8 @@ def test_an_unknown_nested_key_lists_the_known_ones_of_its_section(
         ("backtest: {p_value: 0}", "backtest.p_value is 0"),
         ("backtest: {max_pairs: 0}", "backtest.max_pairs is 0"),
         ("backtest: {max_pairs: true}", "backtest.max_pairs is True"),
-        ("backtest: {cost_bp: -1}", "backtest.cost_bp is -1"),
-        ("backtest: {cost_bp: .inf}", "backtest.cost_bp is inf"),
+        ("backtest: {half_spread_bp: -1}", "backtest.half_spread_bp is -1"),
+        ("backtest: {half_spread_bp: .inf}", "backtest.half_spread_bp is inf"),
         ("backtest: {borrow_percent: .inf}", "backtest.borrow_percent is inf"),
         ("backtest: {exit: 2}", "exit, entry and stop must be in this order"),
         ("backtest: {exit: .nan}", "exit, entry and stop must be in this order"),

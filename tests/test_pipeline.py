@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +19,8 @@ import pytest
 import yaml
 
 from companysim.config import RunConfig, load_config
-from companysim.errors import DataError
+from companysim.errors import DataError, UnknownTickerError
+from companysim.matrices import load_arrays
 from companysim.pipeline import Reporter, run
 from companysim.results import Run
 from tests import tiny
@@ -25,6 +29,10 @@ from tests import tiny
 class Recorder(Reporter):
     def __init__(self) -> None:
         self.cached: dict[str, bool] = {}
+        self.said: list[str] = []
+
+    def say(self, message: str) -> None:
+        self.said.append(message)
 
     def end(self, stage: str, seconds: float, cached: bool) -> None:
         self.cached[stage] = cached
@@ -99,8 +107,6 @@ def test_a_second_run_takes_everything_from_disk(world: Path, finished: Run) -> 
 
 
 def test_changed_settings_repeat_only_what_depends_on_them(world: Path, tmp_path: Path, finished: Run) -> None:
-    import shutil
-
     copy = tmp_path / "copy"
     shutil.copytree(finished.root, copy)
     recorder = Recorder()
@@ -111,8 +117,6 @@ def test_changed_settings_repeat_only_what_depends_on_them(world: Path, tmp_path
 
 
 def test_a_damaged_file_is_made_again(world: Path, tmp_path: Path, finished: Run) -> None:
-    import shutil
-
     copy = tmp_path / "copy"
     shutil.copytree(finished.root, copy)
     partition = copy / "clustering" / "partition.parquet"
@@ -122,6 +126,128 @@ def test_a_damaged_file_is_made_again(world: Path, tmp_path: Path, finished: Run
     assert not recorder.cached["clustering"]
     assert recorder.cached["encoding"]
     assert figures(again) == figures(finished)
+
+
+def test_a_damaged_shard_is_the_only_one_encoded_again(
+    world: Path, tmp_path: Path, finished: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("companysim.encoding.store.SHARD_FILINGS", 5)
+    module = importlib.import_module("companysim.encoding.filings")
+    sizes: list[int] = []
+    real = module.encode
+
+    def watched(stream: object, sae: object, texts: list[str], **options: object) -> object:
+        sizes.append(len(texts))
+        return real(stream, sae, texts, **options)
+
+    monkeypatch.setattr(module, "encode", watched)
+    first = run(world, tmp_path / "out")
+    assert sizes == [5, 5, 5, 3]
+    shard = sorted((tmp_path / "out" / "encoding").glob("shard-*.safetensors"))[1]
+    good = shard.read_bytes()
+    shard.write_bytes(good[:-1])
+    recorder = Recorder()
+    again = run(world, tmp_path / "out", recorder)
+    assert len(sizes) == 5
+    assert shard.read_bytes() == good
+    assert [line for line in recorder.said if "is damaged and was removed" in line and shard.name in line]
+    assert not recorder.cached["encoding"]
+    assert figures(again) == figures(first)
+
+
+def test_another_encoder_replaces_the_shards_of_the_last(world: Path, tmp_path: Path, finished: Run) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(finished.root, copy)
+    before = {path.name for path in (copy / "encoding").glob("shard-*")}
+    found = run(edited(world, tmp_path / "c.yaml", encoder={"window": 16, "overlap": 4}), copy)
+    after = {path.name for path in (copy / "encoding").glob("shard-*")}
+    assert len(after) == len(before)
+    assert not after & before
+    assert found.summary["encoder"]["tokens"] == finished.summary["encoder"]["tokens"]
+
+
+def test_a_change_of_pool_needs_no_new_pass(world: Path, tmp_path: Path, finished: Run) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(finished.root, copy)
+    seen = [load_arrays(copy / "similarity" / "sae.safetensors")["vectors"].tobytes()]
+    for pool in ("max", "count"):
+        recorder = Recorder()
+        run(edited(world, tmp_path / "c.yaml", similarity={"pool": pool}), copy, recorder)
+        stages = {"universe", "encoding", "explain"}
+        assert {stage for stage, cached in recorder.cached.items() if cached} == stages
+        seen.append(load_arrays(copy / "similarity" / "sae.safetensors")["vectors"].tobytes())
+    assert len(set(seen)) == 3
+
+
+@pytest.fixture
+def broken(world: Path, tmp_path: Path) -> Callable[[list[str]], Path]:
+    """A world in which the descriptions of some companies hold a word that makes the model's activations NaN."""
+    from safetensors.torch import load_file, save_file
+
+    def made(tickers: list[str]) -> Path:
+        shutil.copytree(world.parent / "llm", tmp_path / "llm")
+        weights = tmp_path / "llm" / "model.safetensors"
+        tensors = load_file(weights)
+        tensors["embed_tokens.weight"][0] = float("nan")  # of words the tokenizer does not know
+        save_file(tensors, weights, metadata={"format": "pt"})
+        filings = pd.read_csv(world.parent / "filings.csv", dtype=str)
+        filings.loc[filings["ticker"].isin(tickers), "text"] += " xyzzy"
+        filings.to_csv(tmp_path / "filings.csv", index=False)
+        return edited(
+            world,
+            tmp_path / "c.yaml",
+            universe={"filings": str(tmp_path / "filings.csv")},
+            encoder={"model": str(tmp_path / "llm")},
+        )
+
+    return made
+
+
+def test_a_company_that_cannot_be_encoded_is_left_out_and_named(
+    broken: Callable[[list[str]], Path], tmp_path: Path
+) -> None:
+    config, recorder = broken(["BA3", "CH0"]), Recorder()
+    found = run(config, tmp_path / "out", recorder)
+    filings = {"1003-2011", "3000-2011"}
+    for filing in filings:
+        assert [line for line in recorder.said if line.startswith(f"{filing} could not be encoded and is left out: ")]
+    failures = pd.read_parquet(tmp_path / "out" / "encoding" / "failures.parquet")
+    assert set(failures["filing_id"]) == filings
+    assert failures["reason"].str.contains("not finite").all()
+    assert found.summary["universe"]["companies"] == 16
+    assert found.summary["universe"]["dropped"]["could not be encoded"] == 2
+    left = set(found.companies["ticker"])
+    assert len(left) == 16
+    assert not {"BA3", "CH0"} & left
+    assert not {"BA3", "CH0"} & set(found.peers("BA0", 15)["ticker"])
+    with pytest.raises(UnknownTickerError, match="BA3"):
+        found.peers("BA3")
+    partition = pd.read_parquet(tmp_path / "out" / "clustering" / "partition.parquet")
+    assert set(partition["ticker"]) == left
+    assert not set(found.pairs[["ticker_1", "ticker_2"]].to_numpy().ravel()) - left
+    again = Recorder()
+    assert figures(run(config, tmp_path / "out", again)) == figures(found)
+    assert all(again.cached.values())
+
+
+def test_leaving_out_is_the_same_as_never_having_had(
+    world: Path, broken: Callable[[list[str]], Path], tmp_path: Path
+) -> None:
+    found = figures(run(broken(["BA3"]), tmp_path / "out"))
+    filings = pd.read_csv(world.parent / "filings.csv", dtype=str)
+    filings[filings["ticker"] != "BA3"].to_csv(tmp_path / "fewer.csv", index=False)
+    config = edited(world, tmp_path / "f.yaml", universe={"filings": str(tmp_path / "fewer.csv")})
+    expected = figures(run(config, tmp_path / "fewer"))
+    for name in ("benchmark", "benchmark_before", "backtest", "clustering"):
+        assert found[name] == expected[name], name
+
+
+def test_a_world_in_which_nothing_can_be_encoded_is_refused(
+    world: Path, broken: Callable[[list[str]], Path], tmp_path: Path
+) -> None:
+    everybody = pd.read_csv(world.parent / "filings.csv", dtype=str)["ticker"].tolist()
+    with pytest.raises(DataError, match=r"no description could be encoded \(.*not finite"):
+        run(broken(everybody), tmp_path / "out")
 
 
 def test_order_of_the_input_rows_changes_nothing(world: Path, tmp_path: Path, finished: Run) -> None:

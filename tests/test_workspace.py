@@ -21,6 +21,7 @@ from companysim.errors import RunError
 from companysim.workspace import (
     CONFIG,
     MARK,
+    SHARD_PREFIX,
     Workspace,
     digest,
     fingerprint,
@@ -140,10 +141,10 @@ def test_a_damaged_mark_means_not_done(workspace: Workspace, mark: str | bytes) 
 
 def test_beginning_again_removes_the_mark_and_what_was_half_written(workspace: Workspace, root: Path) -> None:
     (root / "stage" / ".partial-abc").write_text("half")
-    (root / "stage" / "block-0").write_text("a finished block of a killed run")
+    (root / "stage" / f"{SHARD_PREFIX}0").write_text("a finished shard of a killed run")
     assert workspace.begin("stage") == root / "stage"
     assert not workspace.is_done("stage", "print")
-    assert sorted(tree(root / "stage")) == ["block-0"]  # a file the new settings no longer write does not linger
+    assert sorted(tree(root / "stage")) == ["shard-0"]  # a file the new settings no longer write does not linger
 
 
 def test_beginning_one_stage_leaves_the_others_done(workspace: Workspace) -> None:
@@ -389,6 +390,18 @@ def test_a_folder_is_fingerprinted_by_its_files(tmp_path: Path) -> None:
     (tmp_path / "weights").rename(tmp_path / "model")
     seen.append(fingerprint_of_path(tmp_path))
     assert len(set(seen)) == len(seen)
+
+
+def test_files_of_inner_folders_count_with_their_place(tmp_path: Path) -> None:
+    for place in ("a", "b", "c"):
+        inner = tmp_path / place / ("layers.1" if place != "c" else "layers.2")
+        inner.mkdir(parents=True)
+        (inner / "weights").write_text("1")
+        os.utime(inner / "weights", (0, 0))
+    a, b, c = (fingerprint_of_path(tmp_path / place) for place in ("a", "b", "c"))
+    assert a == b != c
+    os.utime(tmp_path / "b" / "layers.1" / "weights", (5, 5))
+    assert fingerprint_of_path(tmp_path / "b") != a
 
 
 def test_a_name_is_fingerprinted_as_itself() -> None:

@@ -11,7 +11,7 @@ import yaml
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import BertConfig, BertModel, LlamaConfig, LlamaModel, PreTrainedTokenizerFast
 
-from companysim.encoding.sae import TopKSAE, save_sae
+from companysim.encoding.sae import SAE, save_sae
 
 INDUSTRIES = {
     "bank": "takes deposits makes loans branches mortgage credit interest customers fees lending deposits",
@@ -91,7 +91,9 @@ def made_models(folder: Path, vocabulary: list[str]) -> None:
     special = {"cls_token": "<s>", "sep_token": "<pad>", "pad_token": "<pad>", "unk_token": "<unk>"}
     tokenizer(vocabulary, special).save_pretrained(folder / "bert")
     decoder = torch.nn.functional.normalize(torch.randn(24, 32), dim=1)
-    save_sae(TopKSAE(decoder.clone(), torch.zeros(24), torch.zeros(32), 4, decoder), folder / "sae", dtype="float32")
+    zero = torch.zeros(32)
+    sae = SAE(decoder.clone(), torch.zeros(24), k=4, shift=zero, decoder=decoder, b_dec=zero)
+    save_sae(sae, folder / "sae", dtype="float32")
 
 
 def tokenizer(vocabulary: list[str], special: dict[str, str]) -> PreTrainedTokenizerFast:

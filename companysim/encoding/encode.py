@@ -1,47 +1,52 @@
 """From texts to pooled vectors: residual stream -> SAE latents -> one sparse row per document.
 
-Pooling sums each latent over the tokens of a document (the published choice); the plain mean of the same
-residual stream is kept beside it, since whether the SAE is needed at all is a question the benchmark answers.
-Documents go through in fixed blocks, each written to disk when done, so a killed run loses at most one block.
+The plain mean of the same residual stream is kept beside the latents, since whether the SAE is needed at all is a
+question the benchmark answers. Nothing of size tokens x latents lives longer than one chunk: each batch of windows is
+pooled at once, window by window, and windows are merged into documents.
 """
 
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.sparse as sp
 
-from companysim.encoding.llm import ResidualStream
-from companysim.encoding.sae import TopKSAE
-from companysim.errors import DataError, RunError, WeightsError
-from companysim.matrices import csr_arrays, csr_from, load_arrays, save_arrays
-from companysim.workspace import BLOCK_PREFIX
+from companysim.encoding.llm import ResidualStream, Window
+from companysim.encoding.pooling import Entries, Pooled
+from companysim.encoding.sae import BUDGET, SAE
+from companysim.errors import DataError, NotFiniteError, WeightsError
 
-BLOCK = 32
+if TYPE_CHECKING:
+    pass
+
 _UNPRINTABLE = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202f\ufeff\ud800-\udfff]+")
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """Pooled vectors of documents.
+    """Documents after one pass through the language model and the SAE.
 
     Attributes
     ----------
-    latents : csr_array, shape (documents, latents), float32
-        Sum of each latent's activation over the document's tokens.
+    pooled : Pooled
+        Latents; a document that failed has no entries and 0 tokens.
     residual_mean : ndarray, shape (documents, d_in), float32
-        Mean of the residual stream over the same tokens.
-    tokens : ndarray of int64, shape (documents,)
-        Tokens pooled.
+        Mean of the residual stream over the pooled tokens.
+    starts : list of ndarray of int32, shape (tokens + 1,)
+        Character of the cleaned text at which each token of a document begins; the last is the text's length.
+    failures : dict of int to str
+        Documents that could not be encoded, with the reason.
     """
 
-    latents: sp.csr_array
+    pooled: Pooled
     residual_mean: np.ndarray
-    tokens: np.ndarray
+    starts: list[np.ndarray]
+    failures: dict[int, str]
 
 
 def clean(text: str) -> str:
@@ -60,91 +65,141 @@ def clean_all(texts: Sequence[str]) -> list[str]:
     return cleaned
 
 
-def encode(stream: ResidualStream, sae: TopKSAE, texts: Sequence[str]) -> Encoded:
+def encode(
+    stream: ResidualStream,
+    sae: SAE,
+    texts: Sequence[str],
+    *,
+    latent_budget: int = BUDGET,
+    report: Callable[[float], None] = lambda share: None,
+) -> Encoded:
     """Encode and pool documents.
+
+    A batch the device has no memory for is halved and tried again. A document that cannot be encoded (nothing in it
+    but white space, activations that are not finite, a single window too large for the device) is recorded in
+    `failures`; the others go on.
 
     Parameters
     ----------
     stream : ResidualStream
-    sae : TopKSAE
+    sae : SAE
         Must read residual streams of the stream's width.
     texts : sequence of str
+    latent_budget : int
+        Bytes a block of tokens x latents may take while it is encoded; see `SAE.encode`.
+    report : callable
+        Receives the share of the tokens that is done, after each batch.
 
     Raises
     ------
     DataError
-        If there is no text, or one is empty after cleaning or gives no tokens.
+        If there is no text.
     WeightsError
         If the SAE does not fit the model.
     """
+    if not texts:
+        raise DataError("there is no text to encode: give at least one")
     if sae.width != stream.width:
         raise WeightsError(f"the SAE reads vectors of {sae.width} numbers but the model's are {stream.width} wide")
-    cleaned = clean_all(texts)
-    latents = np.zeros((len(cleaned), sae.n_latents))
-    residual = np.zeros((len(cleaned), stream.width))
-    tokens = np.zeros(len(cleaned), dtype=np.int64)
-    for batch in stream.batches(stream.windows(cleaned)):
-        for window, hidden in stream.activations(batch):
-            values, indices = sae.encode(hidden)
-            row = window.document
-            # Sums in float64, so that the order of the windows cannot be seen in the float32 result.
-            weights = values.cpu().numpy().astype(np.float64).ravel()
-            latents[row] += np.bincount(indices.cpu().numpy().ravel(), weights, minlength=sae.n_latents)
-            residual[row] += hidden.double().sum(0).cpu().numpy()
-            tokens[row] += len(hidden)
-    if not tokens.all():
-        text = cleaned[int(tokens.argmin())]
-        raise DataError(f"the text that begins {text[:40]!r} gives the language model no token: remove it")
-    pooled = sp.csr_array(latents.astype(np.float32))
-    return Encoded(pooled, (residual / tokens[:, None]).astype(np.float32), tokens)
-
-
-def encode_in_blocks(
-    load: Callable[[], tuple[ResidualStream, TopKSAE]],
-    texts: Sequence[str],
-    folder: Path,
-    fingerprint: str,
-    report: Callable[[int, int], None] = lambda done, total: None,
-) -> Encoded:
-    """Encode documents in fixed blocks, keeping each finished block in `folder`.
-
-    Parameters
-    ----------
-    load : callable
-        Returns the models; called only if a block is still missing.
-    texts : sequence of str
-        In the order of their ids, so that the composition of batches does not depend on arrival.
-    folder : path
-        Where blocks are kept. Blocks of another `fingerprint` are ignored and removed.
-    fingerprint : str
-        Identifies texts, models and code.
-    report : callable
-        Receives the number of documents done and in all.
-
-    Raises
-    ------
-    DataError, WeightsError
-        As `encode` does; empty texts are refused before the first block.
-    """
-    clean_all(texts)
-    for stale in folder.glob(f"{BLOCK_PREFIX}*"):
-        if not stale.name.startswith(f"{BLOCK_PREFIX}{fingerprint[:16]}-"):
-            stale.unlink()
-    blocks = []
-    models = None
-    for start in range(0, len(texts), BLOCK):
-        path = folder / f"{BLOCK_PREFIX}{fingerprint[:16]}-{start:06d}.safetensors"
+    cleaned = [clean(text) for text in texts]
+    tokenised = stream.tokenise(cleaned)
+    failures = {
+        row: "the text gives the language model no token" if cleaned[row] else "the text is empty after cleaning"
+        for row, (ids, _) in enumerate(tokenised)
+        if not len(ids)
+    }
+    entries: list[Entries] = []
+    residuals: list[tuple[int, int, int, np.ndarray]] = []
+    queue = deque(stream.batches(stream.windows([ids for ids, _ in tokenised])))
+    whole, done = sum(len(w.tokens) for batch in queue for w in batch), 0
+    while queue:
+        batch = queue.popleft()
         try:
-            arrays = load_arrays(path)
-        except RunError:
-            models = models or load()
-            part = encode(*models, texts[start : start + BLOCK])
-            arrays = {"residual_mean": part.residual_mean, "tokens": part.tokens, **csr_arrays(part.latents)}
-            save_arrays(path, arrays)
-        blocks.append(arrays)
-        report(min(start + BLOCK, len(texts)), len(texts))
-    return Encoded(
-        sp.csr_array(sp.vstack([csr_from(block) for block in blocks])),
-        np.concatenate([block["residual_mean"] for block in blocks]),
-        np.concatenate([block["tokens"] for block in blocks]),
+            found, sums, tokens = _encode_batch(stream, sae, batch, latent_budget)
+        except (NotFiniteError, MemoryError, RuntimeError) as error:
+            reason = _reason(error)
+            if reason is None:
+                raise
+            if len(batch) == 1:
+                failures[batch[0].document] = reason
+                done += len(batch[0].tokens)
+            else:
+                queue.extendleft([batch[len(batch) // 2 :], batch[: len(batch) // 2]])
+            continue
+        entries.append(found)
+        residuals += [(w.document, w.start, n, s) for w, n, s in zip(batch, tokens, sums, strict=True)]
+        done += sum(len(w.tokens) for w in batch)
+        report(done / whole)
+    pooled = _pooled(entries, len(texts), sae.n_latents, residuals, failures)
+    residual = np.zeros((len(texts), stream.width))
+    for document, _, _, total in sorted(residuals, key=lambda part: part[:2]):
+        if document not in failures:
+            residual[document] += total
+    residual /= np.maximum(pooled.tokens, 1)[:, None]
+    starts = [np.append(start, len(t)).astype(np.int32) for (_, start), t in zip(tokenised, cleaned, strict=True)]
+    return Encoded(pooled, residual.astype(np.float32), starts, failures)
+
+
+def _encode_batch(
+    stream: ResidualStream, sae: SAE, batch: list[Window], budget: int
+) -> tuple[Entries, np.ndarray, np.ndarray]:
+    """Entries of one batch by document, and each window's summed residual stream and number of tokens."""
+    import torch
+
+    hidden, window, position = stream.activations(batch)
+    token, latent, value = sae.encode(hidden, budget)
+    if hidden.device.type == "mps":  # which has no float64
+        hidden, window, position, token, latent, value = (
+            t.cpu() for t in (hidden, window, position, token, latent, value)
+        )
+    ones = torch.ones_like(token)
+    found = Entries(window[token], latent, value.double(), value, position[token], ones).pooled(sae.n_latents)
+    tokens = torch.bincount(window, minlength=len(batch))
+    sums = torch.segment_reduce(hidden.double(), "sum", lengths=tokens, axis=0, initial=0)
+    document = torch.tensor([w.document for w in batch], device=window.device)
+    found = Entries(document[found.group], found.latent, found.total, found.peak, found.token, found.count)
+    return found, sums.cpu().numpy(), tokens.cpu().numpy()
+
+
+def _pooled(
+    entries: list[Entries],
+    documents: int,
+    latents: int,
+    residuals: list[tuple[int, int, int, np.ndarray]],
+    failures: dict[int, str],
+) -> Pooled:
+    """Merge the windows of each document and leave out the documents that failed."""
+    tokens = np.zeros(documents, dtype=np.int64)
+    for document, _, counted, _ in residuals:
+        tokens[document] += counted
+    failed = np.isin(np.arange(documents), list(failures))
+    tokens[failed] = 0
+    if not entries:
+        real, whole = np.zeros(0, np.float32), np.zeros(0, np.int32)
+        return Pooled(np.zeros(documents + 1, np.int64), whole, real, real, whole, whole, tokens, latents)
+    merged = Entries.joined(entries).pooled(latents).moved("cpu")
+    group = merged.group.numpy()
+    kept = ~failed[group]
+    return Pooled(
+        indptr=np.concatenate([[0], np.cumsum(np.bincount(group[kept], minlength=documents))]),
+        latent=merged.latent.numpy()[kept].astype(np.int32),
+        total=merged.total.numpy()[kept].astype(np.float32),
+        peak=merged.peak.numpy()[kept],
+        count=merged.count.numpy()[kept].astype(np.int32),
+        token=merged.token.numpy()[kept].astype(np.int32),
+        tokens=tokens,
+        n_latents=latents,
     )
+
+
+def _reason(error: Exception) -> str | None:
+    """Why a document fails, or None for an error that has nothing to do with the document."""
+    import torch
+
+    if isinstance(error, NotFiniteError):
+        return str(error)
+    if isinstance(error, MemoryError) or any(sign in str(error) for sign in _NO_MEMORY):
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return "one window does not fit into the device's memory: lower encoder.window"
+    return None

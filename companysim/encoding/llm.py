@@ -1,4 +1,4 @@
-"""The residual stream of a language model at one depth, and nothing that lies beyond it.
+"""The residual stream of a language model, decoder or encoder, at one depth, and nothing that lies beyond it.
 
 Only the blocks up to the hook run: a forward hook on the chosen block takes its output and ends the pass, the
 later blocks are dropped after loading, and no language-model head or list of hidden states ever exists.
@@ -7,20 +7,20 @@ later blocks are dropped after loading, and no language-model head or list of hi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from companysim.errors import ConfigError, WeightsError
+from companysim.errors import ConfigError, NotFiniteError, WeightsError
 
 if TYPE_CHECKING:
     import torch
 
 
 class _PassEnded(Exception):
-    """Raised by the hook once the wanted block has produced its output."""
+    """Raised by the hook with the wanted block's output."""
 
 
 @dataclass(frozen=True)
@@ -30,20 +30,62 @@ class Window:
     Attributes
     ----------
     document : int
-        Index of the document in the list given to `ResidualStream.windows`.
+        Index of the document in the list given to `ResidualStream.tokenise`.
     tokens : ndarray of int64, shape (n,)
         Token ids, without any special token.
+    start : int
+        Position of the first token in the document.
     skip : int
         The first `skip` tokens are context repeated from the previous window and are not counted again.
     """
 
     document: int
     tokens: np.ndarray
+    start: int
     skip: int
 
 
+class Activations(NamedTuple):
+    """Residual-stream rows of a batch of windows, in the order of the windows and their tokens.
+
+    Attributes
+    ----------
+    hidden : Tensor, shape (n, width), float32
+    window : Tensor of int64, shape (n,)
+        Window of each row, as an index into the batch.
+    position : Tensor of int64, shape (n,)
+        Position of each row's token in its document.
+    """
+
+    hidden: torch.Tensor
+    window: torch.Tensor
+    position: torch.Tensor
+
+
+class Padded(NamedTuple):
+    """A batch of windows as the model takes it, all of shape (windows, tokens).
+
+    Attributes
+    ----------
+    ids, mask : Tensor of int64
+        Token ids, and 1 where there is a token rather than padding.
+    counted : Tensor of bool
+        Tokens of the documents, each once: no special tokens, no padding, no repeated context.
+    position : Tensor of int64
+        Position of each token in its document.
+    """
+
+    ids: torch.Tensor
+    mask: torch.Tensor
+    counted: torch.Tensor
+    position: torch.Tensor
+
+
 class ResidualStream:
-    """Reads the residual stream of a decoder after one block.
+    """Reads the residual stream of a decoder or an encoder after one block.
+
+    Each window begins with the tokenizer's start token; an encoder's window also ends with its separator. Neither is
+    ever counted.
 
     Parameters
     ----------
@@ -51,8 +93,10 @@ class ResidualStream:
         Local directory or hub id (see `companysim.encoding.weights.resolve`).
     hook : str
         Module whose output is read, such as ``layers.26``.
+    revision : str, optional
+        Commit or tag of a hub id, so that a run can be repeated.
     window : int
-        Tokens a window holds, the start token included.
+        Tokens a window holds, special tokens included.
     overlap : int
         Tokens of left context a window repeats from the one before it.
     batch_tokens : int
@@ -68,8 +112,11 @@ class ResidualStream:
 
     Raises
     ------
+    ConfigError
+        If the overlap does not fit the window, or the window exceeds the model's positions.
     WeightsError
-        If the model cannot be loaded, has no such module, or the module's output is no residual stream.
+        If the model cannot be loaded, is an encoder-decoder, has no such module, or the module's output is no residual
+        stream.
     """
 
     def __init__(
@@ -77,6 +124,7 @@ class ResidualStream:
         model: str,
         hook: str,
         *,
+        revision: str | None = None,
         window: int = 512,
         overlap: int = 64,
         batch_tokens: int = 2048,
@@ -89,111 +137,187 @@ class ResidualStream:
         from transformers import AutoModel, AutoTokenizer
 
         quiet()
-        if not 0 <= overlap < window - 1:
-            raise ConfigError(f"overlap {overlap} must be at least 0 and below window - 1 = {window - 1}")
         try:
-            self.tokenizer = AutoTokenizer.from_pretrained(model)
-            network = AutoModel.from_pretrained(model, dtype=getattr(torch, dtype), attn_implementation="sdpa")
+            self.tokenizer = AutoTokenizer.from_pretrained(model, revision=revision, trust_remote_code=False)
+            network = AutoModel.from_pretrained(
+                model,
+                revision=revision,
+                dtype=getattr(torch, dtype),
+                trust_remote_code=False,
+            )
         except (OSError, ValueError, SafetensorError) as error:
+            reason = " ".join(str(error).split())[:200]
             raise WeightsError(
-                f"cannot load the language model {model!r} ({str(error).splitlines()[0]}): give a local directory "
-                "in Hugging Face layout or a name listed by `companysim run --help`"
+                f"cannot load the language model {model!r} ({reason}): give a local directory in Hugging Face layout "
+                "or a name listed by `companysim run --help`"
             ) from error
+        if network.config.is_encoder_decoder or not self.tokenizer.is_fast:
+            what = "is an encoder-decoder" if self.tokenizer.is_fast else "has no fast tokenizer"
+            raise WeightsError(f"the language model {model!r} {what}: give a decoder or an encoder with tokenizer.json")
         self.window, self.overlap, self.batch_tokens = window, overlap, batch_tokens
         self.massive, self.dtype = massive, dtype
         self.device = torch.device(device)
-        start = self.tokenizer.bos_token_id
-        self.start_token = start if start is not None else self.tokenizer.eos_token_id
-        if self.start_token is None:
-            raise WeightsError(f"the tokenizer of {model!r} has neither a start nor an end token: set its bos_token")
+        self.special = _special_tokens(self.tokenizer, model)
+        self.room = window - sum(token is not None for token in self.special)
+        if not 0 <= overlap < self.room:
+            raise ConfigError(f"overlap {overlap} must be at least 0 and below the window's {self.room} tokens of text")
+        if window > (limit := positions(network)):
+            raise ConfigError(f"window {window} exceeds the {limit} positions of {model!r}: lower encoder.window")
         self.hook = hook
-        self.width: int = network.config.hidden_size
-        self._network = network.eval().to(self.device)
-        self._block = _cut_after(self._network, hook, model)
+        self.width: int = network.config.get_text_config().hidden_size
+        self._block = _cut_after(network, hook, model)
+        self.network = network.eval().to(self.device)  # what was cut off never gets there
 
-    def windows(self, texts: Sequence[str]) -> list[Window]:
-        """Tokenise `texts` and split each into windows; a text without tokens yields none."""
-        encoded = self.tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True, verbose=False)[
-            "input_ids"
-        ]  # a text that spells a special token means its characters
-        room = self.window - 1  # one place goes to the start token
-        result = []
-        for document, ids in enumerate(encoded):
-            tokens = np.asarray(ids, dtype=np.int64)
-            for start, stop, skip in split(len(tokens), room, self.overlap):
-                result.append(Window(document, tokens[start:stop], skip))
-        return result
+    def tokenise(self, texts: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Token ids and the character at which each token begins, of each text; no special tokens.
+
+        Returns
+        -------
+        list of (ids, starts)
+            Two arrays of int64 and int32, shape (tokens,), for each text; empty for a text without tokens.
+        """
+        if not texts:
+            return []
+        # A text that spells a special token means its characters.
+        encoded = self.tokenizer(
+            list(texts), add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True, verbose=False
+        ).encodings
+        return [
+            (np.array(e.ids, dtype=np.int64), np.array(e.offsets, dtype=np.int32).reshape(-1, 2)[:, 0]) for e in encoded
+        ]
+
+    def windows(self, tokens: Sequence[np.ndarray]) -> list[Window]:
+        """Split the token ids of each document into windows; a document without tokens yields none."""
+        return [
+            Window(document, ids[start:stop], start, skip)
+            for document, ids in enumerate(tokens)
+            for start, stop, skip in split(len(ids), self.room, self.overlap)
+        ]
 
     def batches(self, windows: Sequence[Window]) -> list[list[Window]]:
         """Group windows of similar length so that no batch exceeds the token budget. Order is deterministic."""
         ordered = sorted(windows, key=lambda w: -len(w.tokens))
         groups: list[list[Window]] = []
+        extra = self.window - self.room
         for window in ordered:
-            longest = len(groups[-1][0].tokens) + 1 if groups else 0
+            longest = len(groups[-1][0].tokens) + extra if groups else 0
             if groups and (len(groups[-1]) + 1) * longest <= self.batch_tokens:
                 groups[-1].append(window)
             else:
                 groups.append([window])
         return groups
 
-    def activations(self, batch: Sequence[Window]) -> Iterator[tuple[Window, torch.Tensor]]:
-        """Run one batch and yield, for each window, the residual stream of its counted tokens.
+    def activations(self, batch: Sequence[Window]) -> Activations:
+        """Run one batch and return the residual stream of its counted tokens.
 
-        Yields
-        ------
-        (Window, Tensor of shape (at most n - skip, width), float32)
-            The start token (always an attention sink), other massive activations, padding and repeated context
-            are left out.
+        Special tokens (the first is always an attention sink), other massive activations, padding and repeated
+        context are left out.
 
         Raises
         ------
-        WeightsError
+        NotFiniteError
             If an activation is not finite, as float16 may overflow.
         """
+        padded = self.padded(batch)
+        hidden = self._forward(padded)
+        kept = self.kept(hidden, padded)
+        return Activations(hidden[kept].float(), kept.nonzero()[:, 0], padded.position[kept])
+
+    def padded(self, batch: Sequence[Window]) -> Padded:
+        """Lay the windows of a batch side by side, with their special tokens."""
         import torch
 
-        longest = max(len(w.tokens) for w in batch) + 1
-        ids = np.full((len(batch), longest), self.start_token, dtype=np.int64)
+        begin, end = self.special
+        longest = max(len(w.tokens) for w in batch) + self.window - self.room
+        ids = np.full((len(batch), longest), begin, dtype=np.int64)
         mask = np.zeros((len(batch), longest), dtype=np.int64)
+        counted = np.zeros((len(batch), longest), dtype=bool)
+        position = np.arange(longest) - 1 + np.array([[w.start] for w in batch])
         for row, window in enumerate(batch):
-            ids[row, 1 : len(window.tokens) + 1] = window.tokens
-            mask[row, : len(window.tokens) + 1] = 1
-        hidden = self._forward(torch.from_numpy(ids), torch.from_numpy(mask))
-        for row, window in enumerate(batch):
-            counted = hidden[row, 1 + window.skip : 1 + len(window.tokens)].float()
-            norms = counted.norm(dim=1)
-            if not bool(norms.isfinite().all()):
-                raise WeightsError(
-                    f"the model's activations are not finite in {self.dtype}: use float32 or bfloat16, or other weights"
-                )
-            yield window, counted[norms <= self.massive * norms.median()]
+            stop = len(window.tokens) + 1
+            ids[row, 1:stop] = window.tokens
+            counted[row, 1 + window.skip : stop] = True
+            if end is not None:
+                ids[row, stop] = end
+                stop += 1
+            mask[row, :stop] = 1
+        return Padded(*(torch.from_numpy(array).to(self.device) for array in (ids, mask, counted, position)))
 
-    def _forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        import torch
+    def kept(self, hidden: torch.Tensor, padded: Padded) -> torch.Tensor:
+        """Which activations count, shape (windows, tokens): those of counted tokens that are not massive.
 
-        caught: list[Any] = []
+        Raises
+        ------
+        NotFiniteError
+            If an activation is not finite, as float16 may overflow.
+        """
+        # The norm of a left-out token may be anything; NaN keeps it out of the median.
+        norms = hidden.float().norm(dim=2).masked_fill(~padded.counted, float("nan"))
+        if not bool(norms[padded.counted].isfinite().all()):
+            raise NotFiniteError(
+                f"the model's activations are not finite in {self.dtype}: use float32 or bfloat16, or other weights"
+            )
+        kept: torch.Tensor = norms <= self.massive * norms.nanmedian(dim=1, keepdim=True).values
+        return kept
 
-        def hook(module: torch.nn.Module, inputs: Any, output: Any) -> None:
-            caught.append(output[0] if isinstance(output, tuple) else output)
-            raise _PassEnded
+    def _forward(self, padded: Padded) -> torch.Tensor:
+        def end_pass(module: torch.nn.Module, inputs: Any, output: Any) -> None:
+            raise _PassEnded(output[0] if isinstance(output, tuple) else output)
 
-        handle = self._block.register_forward_hook(hook)
-        # Right padding never reaches a counted token of a causal model, so a mask matters only when rows differ.
-        attention = None if bool(mask.all()) else mask.to(self.device)
+        handle = self._block.register_forward_hook(end_pass)
+        output = None
         try:
-            with torch.inference_mode():
-                self._network(input_ids=ids.to(self.device), attention_mask=attention, use_cache=False)
-        except _PassEnded:
-            pass
+            self.run(padded)
+        except _PassEnded as end:
+            output = end.args[0]
         finally:
             handle.remove()
-        hidden = caught[0] if caught else None
-        if not isinstance(hidden, torch.Tensor) or hidden.shape != (*ids.shape, self.width):
+        return self.checked(output, self.hook)
+
+    def run(self, padded: Padded) -> None:
+        """Run the model, for the sake of the hooks on its modules."""
+        import torch
+
+        # Right padding never reaches a counted token of a causal model, so a mask matters only when rows differ.
+        attention = None if bool(padded.mask.all()) else padded.mask
+        with torch.inference_mode():
+            self.network(input_ids=padded.ids, attention_mask=attention, use_cache=False)
+
+    def checked(self, output: Any, hook: str) -> torch.Tensor:
+        """Return the output of a module if it is a residual stream, shape (windows, tokens, width)."""
+        import torch
+
+        if not isinstance(output, torch.Tensor) or output.ndim != 3 or output.shape[2] != self.width:
             raise WeightsError(
-                f"module {self.hook!r} does not put out one vector of {self.width} numbers for each token: "
+                f"module {hook!r} does not put out one vector of {self.width} numbers for each token: "
                 "name a block, such as layers.26"
             )
+        hidden: torch.Tensor = output
         return hidden
+
+
+def _special_tokens(tokenizer: Any, model: str) -> tuple[int, int | None]:
+    """Token that begins a window and, for an encoder, the one that ends it."""
+    if tokenizer.cls_token_id is not None and tokenizer.sep_token_id is not None:
+        return tokenizer.cls_token_id, tokenizer.sep_token_id
+    begin = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    if begin is None:
+        raise WeightsError(f"the tokenizer of {model!r} has neither a start nor an end token: set its bos_token")
+    return begin, None
+
+
+def positions(network: torch.nn.Module) -> int:
+    """Length of the longest window the model has positions for, special tokens included.
+
+    RoBERTa and its kin count theirs from behind the padding index; a model without such a limit gets 2^31.
+    """
+    config: Any = network.config
+    limit = getattr(config.get_text_config(), "max_position_embeddings", None)
+    table = getattr(getattr(network, "embeddings", None), "position_embeddings", None)
+    padding = getattr(table, "padding_idx", None)
+    if limit is None or limit < 1:
+        return 2**31
+    return int(limit) - (padding + 1 if padding is not None else 0)
 
 
 def quiet() -> None:

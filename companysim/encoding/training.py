@@ -14,7 +14,7 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 from companysim.encoding.llm import ResidualStream, Window
-from companysim.encoding.sae import TopKSAE
+from companysim.encoding.sae import SAE
 from companysim.errors import DataError
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def collect_activations(
     batches = stream.batches(windows)
     rows: list[torch.Tensor] = []
     for done, batch in enumerate(batches, start=1):
-        rows.extend(hidden.to(torch.bfloat16).cpu() for _, hidden in stream.activations(batch))
+        rows.append(stream.activations(batch).hidden.to(torch.bfloat16).cpu())
         report(done, len(batches))
     return torch.cat(rows)
 
@@ -93,7 +93,7 @@ def train_topk(
     activations: torch.Tensor,
     spec: TrainingSpec,
     report: Callable[[int, float], None] = lambda tokens, loss: None,
-) -> TopKSAE:
+) -> SAE:
     """Train a TopK SAE.
 
     Parameters
@@ -170,10 +170,13 @@ def train_topk(
             report((step + 1) * spec.batch, sum(losses) / len(losses))
             losses.clear()
     # Fold the scale: relu((x/s - b) @ W.T + c) * s = relu((x - s b) @ W.T + s c).
-    return TopKSAE(encoder.detach(), bias.detach() * scale, b_dec.detach() * scale, spec.k, decoder.detach())
+    shift = b_dec.detach() * scale
+    return SAE(
+        encoder.detach(), bias.detach() * scale, k=spec.k, shift=shift, decoder=decoder.detach(), b_dec=shift
+    )
 
 
-def quality(sae: TopKSAE, activations: torch.Tensor) -> Quality:
+def quality(sae: SAE, activations: torch.Tensor) -> Quality:
     """Measure `sae` on held-out activations of shape (n, d_in)."""
     import torch
 
@@ -181,11 +184,11 @@ def quality(sae: TopKSAE, activations: torch.Tensor) -> Quality:
     unexplained = total = active = 0.0
     fired = torch.zeros(sae.n_latents, dtype=torch.bool, device=activations.device)
     for x in activations.split(4096):
-        values, indices = sae.encode(x.float())
-        unexplained += float((x.float() - sae.decode(values, indices)).pow(2).sum())
+        codes = sae.encode(x.float())
+        unexplained += float((x.float() - sae.decode(codes, len(x))).pow(2).sum())
         total += float((x.float() - centre).pow(2).sum())
-        active += float((values > 0).sum())
-        fired[indices[values > 0]] = True
+        active += len(codes.value)
+        fired[codes.latent] = True
     n = len(activations)
     return Quality(n, unexplained / total, active / n, 1 - float(fired.float().mean()))
 

@@ -181,36 +181,56 @@ def robust_sentence(robust: dict[str, dict[str, float | None]], components: int)
 
 def backtest_table(rows: Sequence[dict[str, Any]], start: str, stop: str, *, wide: bool = True) -> Table:
     """Return the backtest's entries as a table; the main columns only where the terminal is narrow."""
-    columns = ["grouping", "tested", "passed", "pairs", "trades", "Sharpe gross", "Sharpe net", "return/yr"]
-    columns += ["drawdown", "hit rate", "placebo median", "placebo p"]
+    columns = ["grouping", "tested", "passed", "pairs", "trades", "Sharpe gross", "Sharpe net", "95 %", "return/yr"]
+    columns += ["drawdown", "placebo p", "deflated"]
     body = [
         [
             NAMES.get(row["grouping"], row["grouping"]),
             *(str(row[key]) for key in ("candidates", "passed", "pairs", "trades")),
             number(row["sharpe_gross"], 2),
             number(row["sharpe_net"], 2),
+            between((row["sharpe_low"], row["sharpe_high"])),
             f"{row['return_net_annual']:.2%}",
             f"{row['max_drawdown']:.1%}",
-            "-" if row["hit_rate"] is None else f"{row['hit_rate']:.0%}",
-            number(row["placebo_median"], 2),
             number(row["placebo_p"], 3),
+            number(row["deflated_sharpe"], 2),
         ]
         for row in rows
     ]
     title = f"What would trading the pairs have earned? Walk-forward, {start} to {stop}, after costs"
-    narrow = ("tested", "passed", "Sharpe gross", "drawdown", "hit rate", "placebo median")
+    narrow = ("tested", "passed", "95 %", "return/yr", "drawdown", "deflated")
     return table(title, *(columns, body) if wide else without(narrow, columns, body))
 
 
 def backtest_sentence(rows: Sequence[dict[str, Any]]) -> str:
-    """Say whether any grouping beats its placebo."""
-    winners = [NAMES[row["grouping"]] for row in rows if row["placebo_p"] is not None and row["placebo_p"] < 0.05]
+    """Say what the columns mean, how many pairs are no chance finds, and whether any grouping beats its placebo."""
+    winners = [named(row) for row in rows if row["placebo_p"] is not None and row["placebo_p"] < 0.05]
     verdict = f"below 0.05 for {', '.join(winners)}" if winners else "below 0.05 for none"
+    passed, real = (sum(row[key] for row in rows) for key in ("passed", "discoveries"))
     return (
-        "Pairs are chosen and measured on the formation window alone and filled at the next day's close. The placebo "
-        "repeats the procedure on random pairs; the share of placebo books at least as good is "
-        f"{verdict} ({len(rows)} groupings tried)."
+        "Pairs are chosen and measured on the formation window alone and filled later than the signal. Of the "
+        f"{passed} that passed the test, {real} survive control of false discoveries. The placebo repeats the "
+        "procedure on random pairs; the share of placebo books at least as good (p) is "
+        f"{verdict}. 95 %: interval of the net Sharpe ratio, days resampled in blocks. Deflated: probability that it "
+        f"is above what the best of {max((row['trials'] for row in rows), default=0)} worthless trials would show."
     )
+
+
+def named(row: dict[str, Any]) -> str:
+    """Name of a row's grouping for people."""
+    return NAMES.get(row["grouping"], str(row["grouping"]))
+
+
+def years_table(years: pd.DataFrame) -> Table:
+    """Return the rows of `Comparison.table("yearly")`: net return by year, one column a method."""
+    wide = years.pivot(index="year", columns="method", values="return_net")[years["method"].unique()]
+    trades = years.groupby("year")["trades"].sum()
+    body = [
+        [str(year), *(f"{value:.2%}" for value in row), str(trades[year])]
+        for year, row in zip(wide.index, wide.to_numpy(), strict=True)
+    ]
+    columns = ["year", *(NAMES.get(name, name) for name in wide.columns), "trades"]
+    return table("Net return by year", columns, body, left=())
 
 
 def peers_table(peers: pd.DataFrame, title: str, years: tuple[int, int]) -> Table:

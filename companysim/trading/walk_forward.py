@@ -1,48 +1,147 @@
-"""The walk-forward protocol: choose pairs on the formation window, trade them on what follows.
+"""The walk-forward protocol: choose pairs on a formation window, trade them on what follows, move on.
 
-Hedge ratios, intercepts and z-score scales come from the formation window and stay frozen. The placebo repeats the
-whole procedure, screen included, on random pairs in the same number, so that "cointegrated" pairs found by chance
-alone are what a grouping has to beat.
+At the end of each formation window the grouping that is readable by then names candidate pairs, cointegration on the
+window's prices chooses among them, and what is chosen is traded until the next window takes over. Hedge ratios,
+intercepts and z-score scales come from the formation window.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
-from companysim.errors import DataError
+from companysim.errors import ConfigError, DataError
 from companysim.trading.cointegration import engle_granger
-from companysim.trading.performance import max_drawdown, sharpe
-from companysim.trading.simulator import TRADING_DAYS, Book, Rules, check_prices, simulate
+from companysim.trading.costs import Costs
+from companysim.trading.multiple_testing import discoveries
+from companysim.trading.performance import (
+    correlation,
+    exposure,
+    hit_rate,
+    market_returns,
+    max_drawdown,
+    sharpe,
+    turnover,
+)
+from companysim.trading.rules import Limits, Rules
+from companysim.trading.simulator import TRADING_DAYS, Book, check_prices, simulate
 
 PROTOCOL = "walk_forward"
+MIN_FORMATION = 60
+PAIR_COLUMNS = ["hedge_ratio", "adf_t", "p_value", "lags", "half_life"]
+Candidates = Callable[[pd.Timestamp, pd.Index], tuple[np.ndarray, np.ndarray]]
+"""Given a formation end and tickers, pairs as positions in the tickers; see `companysim.trading.Partitions`."""
 
 
 @dataclass(frozen=True)
-class Protocol:
-    """Windows and selection of a walk-forward backtest.
+class Window:
+    """One step: pairs are chosen on the days from `formation_start` to `formation_end`, both included.
 
-    Attributes
-    ----------
-    formation_start, formation_end : Timestamp
-        Days the pairs are chosen and measured on, inclusive.
-    trading_end : Timestamp
-        Trading runs from the day after `formation_end` to this day.
-    p_value : float
-        Largest cointegration p-value of a traded pair.
-    max_pairs : int
-        At most so many pairs, smallest p-values first.
-    rules : Rules
+    Trading runs from the day after to `trading_end`.
+
+    Raises
+    ------
+    ConfigError
+        If the dates do not ascend.
     """
 
     formation_start: pd.Timestamp
     formation_end: pd.Timestamp
     trading_end: pd.Timestamp
+
+    def __post_init__(self) -> None:
+        if not self.formation_start < self.formation_end < self.trading_end:
+            raise ConfigError(
+                f"formation {self.formation_start:%Y-%m-%d} to {self.formation_end:%Y-%m-%d}, trading to "
+                f"{self.trading_end:%Y-%m-%d}: the three dates must ascend"
+            )
+
+
+def rolling_windows(first: Window, months: int | None) -> tuple[Window, ...]:
+    """Windows that roll from the first one to its `trading_end`.
+
+    Parameters
+    ----------
+    first : Window
+        Its formation window, and the end of all trading.
+    months : int, optional
+        Length of each trading window and step of the formation window, whose length stays; None for one window.
+
+    Raises
+    ------
+    ConfigError
+        If `months` is below 1.
+    """
+    if months is None:
+        return (first,)
+    if months < 1:
+        raise ConfigError(f"roll_months is {months}: it must be at least 1")
+    found = []
+    for step in range(0, 12 * 300, months):
+        # From the first date, not from the last: the 31st would otherwise become the 28th for good.
+        formation_end = first.formation_end + pd.DateOffset(months=step)
+        if formation_end >= first.trading_end:
+            break
+        trading_end = min(first.formation_end + pd.DateOffset(months=step + months), first.trading_end)
+        found.append(Window(first.formation_start + pd.DateOffset(months=step), formation_end, trading_end))
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Windows, selection and trading of a walk-forward backtest.
+
+    Attributes
+    ----------
+    windows : tuple of Window
+        In order; their trading days may not overlap. See `rolling_windows`.
+    p_value : float
+        Largest cointegration p-value of a traded pair.
+    max_pairs : int
+        At most so many pairs a window, smallest p-values first.
+    fdr : float
+        Share of false discoveries at which the count beside the raw one is taken (Benjamini and Yekutieli).
+    rules, costs, limits : Rules, Costs, Limits
+    capital : float
+        The account, in the currency of the trades. Profits do not change it.
+    leverage : float
+        Gross value of a full book at entry over the capital. Each position gets an equal part: of `limits.max_open`
+        places where it is set, of the window's pairs otherwise.
+
+    Raises
+    ------
+    ConfigError
+        If there is no window, trading windows overlap, or capital or leverage is not positive.
+    """
+
+    windows: tuple[Window, ...]
     p_value: float = 0.01
     max_pairs: int = 50
+    fdr: float = 0.05
     rules: Rules = field(default_factory=Rules)
+    costs: Costs = field(default_factory=Costs)
+    limits: Limits = field(default_factory=Limits)
+    capital: float = 1e6
+    leverage: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.windows:
+            raise ConfigError("a walk-forward protocol needs at least one window")
+        for one, two in zip(self.windows, self.windows[1:], strict=False):
+            if one.trading_end > two.formation_end:
+                raise ConfigError(
+                    f"trading to {one.trading_end:%Y-%m-%d} overlaps with trading after {two.formation_end:%Y-%m-%d}: "
+                    "let each trading window end by the next formation end"
+                )
+        if not (0 < self.capital < np.inf and 0 < self.leverage < np.inf):
+            raise ConfigError(f"capital {self.capital:g} and leverage {self.leverage:g} must be positive")
+
+    def size(self, pairs: int) -> float:
+        """Gross value of a position at entry where so many pairs are chosen."""
+        return self.capital * self.leverage / (self.limits.max_open or max(1, pairs))
 
 
 @dataclass(frozen=True)
@@ -51,79 +150,153 @@ class Backtest:
 
     Attributes
     ----------
-    candidates : int
-        Pairs tested for cointegration.
-    passed : int
-        Of these, pairs under the p-value (by chance alone about ``candidates * p_value``).
+    windows : DataFrame
+        formation_start, formation_end, trading_end; candidates (pairs tested), passed (of these, pairs under the
+        p-value; by chance alone about ``candidates * p_value``), discoveries (of these, pairs left at the protocol's
+        share of false discoveries), pairs (traded).
     pairs : DataFrame
-        Traded pairs: ticker_1, ticker_2, hedge_ratio, adf_t, p_value, lags, half_life.
+        Traded pairs: ticker_1, ticker_2, hedge_ratio, adf_t, p_value, lags, half_life, formation_start, formation_end.
     trades : DataFrame
-        ticker_1, ticker_2, side, entry, exit, pnl_gross, cost, pnl_net, reason.
+        ticker_1, ticker_2, side, entry, exit, value_1, value_2, z_entry, pnl_gross, cost, carry, pnl_net, reason.
     daily : DataFrame
-        return_gross, return_net by date: profit over the capital of all traded pairs.
+        By date and over the capital: return_gross, return_net (profit of the pairs beyond cash), interest (of the
+        capital itself), long, short (values held at the close), traded (value of the fills), market (the equally
+        weighted return of all lines).
+    capital : float
+        The account.
     """
 
-    candidates: int
-    passed: int
+    windows: pd.DataFrame
     pairs: pd.DataFrame
     trades: pd.DataFrame
     daily: pd.DataFrame
+    capital: float
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Candidate pairs of each window."""
+        return tuple(int(count) for count in self.windows["candidates"])
+
+    def equity(self) -> pd.Series:
+        """Value of the account at each close: capital, profits and interest added up."""
+        return self.capital * (1 + (self.daily["return_net"] + self.daily["interest"]).cumsum())
 
     def summary(self) -> dict[str, float | int]:
-        """Headline figures."""
-        gross, net = self.daily["return_gross"].to_numpy(), self.daily["return_net"].to_numpy()
-        traded = len(self.trades)
+        """Headline figures; see `companysim.trading.performance` for their definitions."""
+        daily, trades = self.daily, self.trades
+        gross, net = daily["return_gross"].to_numpy(), daily["return_net"].to_numpy()
+        value = (trades["value_1"].abs() + trades["value_2"].abs()).to_numpy()
+        held = (trades["exit"] - trades["entry"]).dt.days
+        traded = len(trades)
         return {
-            "candidates": self.candidates,
-            "passed": self.passed,
-            "pairs": len(self.pairs),
+            **{name: int(self.windows[name].sum()) for name in ("candidates", "passed", "discoveries", "pairs")},
             "trades": traded,
             "sharpe_gross": float(sharpe(gross)),
             "sharpe_net": float(sharpe(net)),
             "return_net_annual": float(net.mean() * TRADING_DAYS),
             "max_drawdown": max_drawdown(net),
-            "hit_rate": float((self.trades["pnl_net"] > 0).mean()) if traded else float("nan"),
+            "hit_rate": hit_rate(trades["pnl_net"].to_numpy()),
+            "profit_per_trade_bp": float(trades["pnl_net"].sum() / value.sum() * 1e4) if traded else float("nan"),
+            "days_held": float(held.mean()) if traded else float("nan"),
+            "turnover": turnover(daily["traded"].to_numpy()),
+            "exposure": exposure(daily["long"].to_numpy(), daily["short"].to_numpy()),
+            "market_correlation": correlation(net, daily["market"].to_numpy()),
         }
 
+    def yearly(self) -> pd.DataFrame:
+        """One row a calendar year: year, return_gross, return_net, sharpe_net, max_drawdown, trades (closed)."""
+        closed = pd.DatetimeIndex(self.trades["exit"]).year.value_counts()
+        rows = []
+        for year, days in self.daily.groupby(pd.DatetimeIndex(self.daily.index).year):
+            net = days["return_net"].to_numpy()
+            rows.append(
+                {
+                    "year": year,
+                    "return_gross": days["return_gross"].sum(),
+                    "return_net": net.sum(),
+                    "sharpe_net": float(sharpe(net)),
+                    "max_drawdown": max_drawdown(net),
+                    "trades": int(closed.get(year, 0)),
+                }
+            )
+        return pd.DataFrame(rows)
 
-def candidate_pairs(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """All pairs inside the clusters of a partition; negative labels have no cluster."""
-    inside = np.equal.outer(labels, labels) & (labels >= 0)[:, None]
-    first, second = np.nonzero(np.triu(inside, 1))
-    return first, second
+
+def walk_forward(prices: pd.DataFrame, candidates: Candidates, protocol: Protocol) -> Backtest:
+    """Backtest the pairs that a grouping names.
+
+    Parameters
+    ----------
+    prices : DataFrame, shape (days, companies)
+        Columns are tickers; their order changes nothing.
+    candidates : callable
+        Asked at each formation end, with that day and the tickers; must answer with what was readable by then, as
+        `companysim.trading.Partitions` does.
+
+    Raises
+    ------
+    DataError
+        If a window is too short, a price is not positive, or no grouping was readable at a formation end.
+    """
+    prices = ordered(prices)
+    windows, pairs, trades, daily = [], [], [], []
+    for window in protocol.windows:
+        tested = screen(formation_prices(prices, window), *candidates(window.formation_end, prices.columns))
+        chosen = select(tested, protocol.p_value, protocol.max_pairs)
+        book = trade(prices, window, chosen, protocol, size=protocol.size(len(chosen)))
+        dates = {"formation_start": window.formation_start, "formation_end": window.formation_end}
+        left = discoveries(tested["p_value"], protocol.fdr).summary()["by"]
+        passed = int((tested["p_value"] < protocol.p_value).sum())
+        counts = {"candidates": len(tested), "passed": passed, "discoveries": int(left), "pairs": len(chosen)}
+        windows.append({**dates, "trading_end": window.trading_end, **counts})
+        named = _named(prices, chosen)
+        pairs.append(pd.concat([named, chosen[PAIR_COLUMNS]], axis=1).assign(**dates))
+        legs = named.iloc[book.trades["pair"].to_numpy(dtype=int)].reset_index(drop=True)
+        trades.append(pd.concat([legs, book.trades.drop(columns="pair")], axis=1))
+        daily.append(_daily(book, protocol.capital))
+    days = pd.concat(daily)
+    # Nights are counted from the last close before trading, so that a weekend's interest is not lost.
+    before = prices.index[prices.index <= protocol.windows[0].formation_end][-1:]
+    nights = np.diff(before.append(days.index).to_numpy()) / np.timedelta64(1, "D")
+    days.insert(2, "interest", protocol.costs.interest(nights))
+    days["market"] = market_returns(prices).reindex(days.index)
+    return Backtest(
+        windows=pd.DataFrame(windows),
+        pairs=pd.concat(pairs, ignore_index=True),
+        trades=pd.concat(trades, ignore_index=True),
+        daily=days,
+        capital=protocol.capital,
+    )
 
 
-def formation_prices(prices: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
+def ordered(prices: pd.DataFrame) -> pd.DataFrame:
+    """Prices with their columns in the order of the tickers, each once, and dates that ascend."""
+    if not (prices.index.is_monotonic_increasing and prices.index.is_unique):
+        raise DataError("the dates of the prices do not ascend: sort them and drop those that come twice")
+    if not prices.columns.is_unique:
+        twice = prices.columns[prices.columns.duplicated()][0]
+        raise DataError(f"{twice} has more than one column of prices: keep one")
+    return prices.sort_index(axis=1)
+
+
+def formation_prices(prices: pd.DataFrame, window: Window) -> pd.DataFrame:
     """Prices of the formation window: the only ones that selection may see."""
-    if not prices.index.is_monotonic_increasing:
-        raise DataError("the dates of the prices do not ascend: sort them")
-    window = prices.loc[protocol.formation_start : protocol.formation_end]
-    if len(window) < 60:
+    found = prices.loc[window.formation_start : window.formation_end]
+    if len(found) < MIN_FORMATION:
         raise DataError(
-            f"the formation window {protocol.formation_start:%Y-%m-%d} to {protocol.formation_end:%Y-%m-%d} has only "
-            f"{len(window)} days of prices: at least 60 are needed"
+            f"the formation window {window.formation_start:%Y-%m-%d} to {window.formation_end:%Y-%m-%d} has only "
+            f"{len(found)} days of prices: at least {MIN_FORMATION} are needed"
         )
-    check_prices(window)
-    return window
-
-
-def trading_prices(prices: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
-    """Prices of the trading window."""
-    after = prices.loc[protocol.formation_end : protocol.trading_end]
-    after = after[after.index > protocol.formation_end]
-    if len(after) < 2:
-        raise DataError(
-            f"{len(after)} days of prices after {protocol.formation_end:%Y-%m-%d} up to "
-            f"{protocol.trading_end:%Y-%m-%d}: there is nothing to trade on, at least 2 are needed"
-        )
-    return after
+    check_prices(found)
+    return found
 
 
 def screen(formation: pd.DataFrame, first: np.ndarray, second: np.ndarray) -> pd.DataFrame:
-    """Cointegration tests of the pairs whose legs have every price of the formation window."""
+    """Cointegration tests of the pairs whose legs have every price of the formation window; one row a test made."""
     complete = formation.notna().all().to_numpy()
     usable = complete[first] & complete[second]
-    return engle_granger(np.log(formation.to_numpy(dtype=float)), first[usable], second[usable])
+    tested = engle_granger(np.log(formation.to_numpy(dtype=float)), first[usable], second[usable])
+    return tested[tested["status"] == "ok"].reset_index(drop=True)
 
 
 def select(tested: pd.DataFrame, p_value: float, max_pairs: int) -> pd.DataFrame:
@@ -132,85 +305,38 @@ def select(tested: pd.DataFrame, p_value: float, max_pairs: int) -> pd.DataFrame
     return good.sort_values(["p_value", "adf_t", "first", "second"]).head(max_pairs).reset_index(drop=True)
 
 
-def walk_forward(prices: pd.DataFrame, labels: np.ndarray, protocol: Protocol) -> Backtest:
-    """Backtest the pairs inside the clusters of one partition.
-
-    Parameters
-    ----------
-    prices : DataFrame, shape (days, companies)
-    labels : ndarray of int, shape (companies,)
-        Must come from what was readable by `protocol.formation_end`.
-
-    Raises
-    ------
-    DataError
-        If a window is too short, a price is not positive, or there is not one label a company.
-    """
-    if len(labels) != prices.shape[1]:
-        raise DataError(f"{len(labels)} labels for {prices.shape[1]} companies with prices: give one label a column")
-    first, second = candidate_pairs(labels)
-    tested = screen(formation_prices(prices, protocol), first, second)
-    pairs = select(tested, protocol.p_value, protocol.max_pairs)
-    trading = trading_prices(prices, protocol)
-    return _result(tested, protocol, pairs, simulate(trading, pairs, protocol.rules), trading)
+def trade(
+    prices: pd.DataFrame,
+    window: Window,
+    pairs: pd.DataFrame,
+    protocol: Protocol,
+    *,
+    size: float = 1.0,
+    accounts: np.ndarray | None = None,
+) -> Book:
+    """Simulate pairs over the trading days of a window; the formation days only feed rolling z-scores."""
+    known = prices.loc[window.formation_start : window.trading_end]
+    days = known.index[known.index > window.formation_end]
+    if len(days) < 2:
+        raise DataError(
+            f"{len(days)} days of prices after {window.formation_end:%Y-%m-%d} up to {window.trading_end:%Y-%m-%d}: "
+            "there is nothing to trade on, at least 2 are needed"
+        )
+    rules, costs, limits = protocol.rules, protocol.costs, protocol.limits
+    return simulate(known, pairs, rules, costs, limits, size=size, start=days[0], accounts=accounts)
 
 
-def placebo(
-    prices: pd.DataFrame, candidates: list[int], protocol: Protocol, *, pool: int, books: int, seed: int
-) -> dict[int, np.ndarray]:
-    """Net Sharpe ratios of books formed the same way from random pairs.
-
-    Parameters
-    ----------
-    candidates : list of int
-        Numbers of candidate pairs to match, one for each grouping.
-    pool : int
-        Random pairs tested once; each book draws its candidates from them without replacement.
-    books : int
-        Books drawn for each number.
-
-    Returns
-    -------
-    dict of candidates to ndarray, shape (books,)
-        NaN where a book found no pair to trade.
-    """
-    rng = np.random.default_rng(seed)
-    n = prices.shape[1]
-    i, j = np.triu_indices(n, 1)
-    drawn = np.sort(rng.choice(len(i), size=min(pool, len(i)), replace=False))
-    tested = screen(formation_prices(prices, protocol), i[drawn], j[drawn])
-    passing = select(tested.assign(row=np.arange(len(tested))), protocol.p_value, len(tested))
-    net = simulate(trading_prices(prices, protocol), passing, protocol.rules).net
-    place = np.full(len(tested), -1)
-    place[passing["row"].to_numpy(dtype=int)] = np.arange(len(passing))  # passing pairs in order of p-value
-    result = {}
-    for count in sorted(set(candidates)):
-        draw = np.random.default_rng([seed, count])  # so that one grouping's placebo does not depend on the others
-        values = np.full(books, np.nan)
-        for book in range(books):
-            members = place[draw.choice(len(tested), size=min(count, len(tested)), replace=False)]
-            traded = np.sort(members[members >= 0])[: protocol.max_pairs]
-            if len(traded):
-                values[book] = sharpe(net[:, traded].mean(axis=1))
-        result[count] = values
-    return result
+def _named(prices: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
+    tickers = pd.array(prices.columns.to_numpy(), dtype="str")  # a type that an empty table has, too
+    return pd.DataFrame({f"ticker_{i}": tickers[pairs[leg].to_numpy()] for i, leg in ((1, "first"), (2, "second"))})
 
 
-def _result(
-    tested: pd.DataFrame, protocol: Protocol, pairs: pd.DataFrame, book: Book, trading: pd.DataFrame
-) -> Backtest:
-    tickers = trading.columns.to_numpy()
-    named = pd.DataFrame({"ticker_1": tickers[pairs["first"]], "ticker_2": tickers[pairs["second"]]})
-    kept = ["hedge_ratio", "adf_t", "p_value", "lags", "half_life"]
-    trades = named.iloc[book.trades["pair"].to_numpy(dtype=int)].reset_index(drop=True)
-    capital = max(1, len(pairs))
-    return Backtest(
-        candidates=len(tested),
-        passed=int((tested["p_value"] < protocol.p_value).sum()),
-        pairs=pd.concat([named, pairs[kept]], axis=1),
-        trades=pd.concat([trades, book.trades.drop(columns="pair")], axis=1),
-        daily=pd.DataFrame(
-            {"return_gross": book.gross.sum(axis=1) / capital, "return_net": book.net.sum(axis=1) / capital},
-            index=trading.index,
-        ),
-    )
+def _daily(book: Book, capital: float) -> pd.DataFrame:
+    columns = {
+        "return_gross": book.gross.sum(axis=1),
+        "return_net": book.net.sum(axis=1),
+        "long": book.long,
+        "short": book.short,
+        "traded": book.traded,
+    }
+    return pd.DataFrame(columns, index=book.dates) / capital

@@ -36,6 +36,14 @@ FILINGS = pa.DataFrameSchema(
     },
     name="filings",
 )
+TEXTS = pa.DataFrameSchema(
+    {
+        "filing_id": pa.Column(str, pa.Check.str_length(min_value=1), coerce=True, **_ONCE),
+        "text": pa.Column(str, coerce=False, nullable=True),
+    },
+    name="texts",
+)
+"""What encoding needs of filings; a text may be empty, which encoding records as a failure."""
 COMPANIES = pa.DataFrameSchema(
     {
         "ticker": pa.Column(str, pa.Check.str_length(min_value=1), coerce=True, **_ONCE),
@@ -120,7 +128,7 @@ def check_table(table: pd.DataFrame, schema: pa.DataFrameSchema, source: str) ->
         raise DataError(f"{source}: the table has no rows")
     table = table[list(schema.columns)].reset_index(drop=True)
     for name, column in schema.columns.items():
-        table[name] = _converted(table[name], str(column.dtype), source)
+        table[name] = _converted(table[name], str(column.dtype), source, column.nullable or name in OPTIONAL)
     try:
         return schema.validate(table)
     except pandera.errors.SchemaError as error:
@@ -134,7 +142,7 @@ def _listed(names: Sequence[object]) -> str:
     return (", ".join(shown) or "none") + (f" and {further} more" if further else "")
 
 
-def _converted(values: pd.Series, dtype: str, source: str) -> pd.Series:
+def _converted(values: pd.Series, dtype: str, source: str, optional: bool) -> pd.Series:
     """Convert a column, so that text read from CSV and typed parquet end up alike; refuse what is missing."""
     is_text, is_day = dtype.startswith(("str", "object")), dtype.startswith("datetime")
     if is_day:
@@ -143,7 +151,7 @@ def _converted(values: pd.Series, dtype: str, source: str) -> pd.Series:
         typed = not is_text and pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
     if not typed:
         values = values.astype("object").where(values.notna(), "").astype(str).str.strip()
-    if values.name in OPTIONAL:
+    if optional:
         return values
     _refuse(values.isna() if typed else values == "", values, source, None)
     if is_text:

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM, LlamaModel, PreTrainedTokenizerFast
 
 from companysim.encoding.llm import ResidualStream
-from companysim.encoding.sae import TopKSAE
+from companysim.encoding.sae import SAE
 
 BYTES = ["<s>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
 WORDS = "alpha beta gamma delta oil gas drug bank chip retail loans wells".split()
@@ -58,11 +58,11 @@ def stream(llm_path: Path) -> ResidualStream:
 
 
 @pytest.fixture(scope="session")
-def sae() -> TopKSAE:
+def sae() -> SAE:
     generator = torch.Generator().manual_seed(2)
     encoder, decoder = torch.randn(2, 48, 32, generator=generator)
     bias, b_dec = torch.randn(48, generator=generator), torch.randn(32, generator=generator)
-    return TopKSAE(encoder, bias, b_dec, 5, decoder)
+    return SAE(encoder, bias, k=5, shift=b_dec, decoder=decoder, b_dec=b_dec)
 
 
 @pytest.fixture(scope="session")

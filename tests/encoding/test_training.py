@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from companysim.encoding.llm import ResidualStream
-from companysim.encoding.sae import TopKSAE
+from companysim.encoding.sae import SAE
 from companysim.encoding.training import TrainingSpec, collect_activations, quality, train_topk
 from companysim.errors import DataError
 
@@ -28,7 +28,7 @@ def activations(atoms: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def trained(activations: torch.Tensor) -> TopKSAE:
+def trained(activations: torch.Tensor) -> SAE:
     return train_topk(activations[:5000], SPEC)
 
 
@@ -36,7 +36,7 @@ def first_step(spec: TrainingSpec) -> TrainingSpec:
     return TrainingSpec(**{**spec.__dict__, "tokens": spec.batch})
 
 
-def test_training_explains_held_out_rows(trained: TopKSAE, activations: torch.Tensor) -> None:
+def test_training_explains_held_out_rows(trained: SAE, activations: torch.Tensor) -> None:
     # Predicting the mean leaves 1 unexplained. Raw rows go in: without the folded scale nothing would fit.
     held_out = quality(trained, activations[5000:])
     start = quality(train_topk(activations[:5000], first_step(SPEC)), activations[5000:])
@@ -46,19 +46,19 @@ def test_training_explains_held_out_rows(trained: TopKSAE, activations: torch.Te
     assert 1 < held_out.l0 <= 3
 
 
-def test_training_finds_the_dictionary(trained: TopKSAE, atoms: torch.Tensor) -> None:
+def test_training_finds_the_dictionary(trained: SAE, atoms: torch.Tensor) -> None:
     assert trained.decoder is not None
     best = (atoms @ trained.decoder.T).max(dim=1).values
     assert float(best.median()) > 0.95
 
 
-def test_decoder_rows_have_unit_norm(trained: TopKSAE) -> None:
+def test_decoder_rows_have_unit_norm(trained: SAE) -> None:
     assert trained.decoder is not None
     torch.testing.assert_close(trained.decoder.norm(dim=1), torch.ones(48))
 
 
-def test_result_needs_no_gradient(trained: TopKSAE) -> None:
-    assert not any(getattr(trained, name).requires_grad for name in ("encoder", "bias", "b_dec", "decoder"))
+def test_result_needs_no_gradient(trained: SAE) -> None:
+    assert not any(getattr(trained, name).requires_grad for name in ("encoder", "bias", "shift", "b_dec", "decoder"))
 
 
 def test_scale_of_the_input_folds_into_the_weights(activations: torch.Tensor) -> None:
@@ -67,11 +67,16 @@ def test_scale_of_the_input_folds_into_the_weights(activations: torch.Tensor) ->
     plain, large = train_topk(activations, spec), train_topk(1024 * activations, spec)
     assert torch.equal(plain.encoder, large.encoder)
     assert torch.equal(1024 * plain.bias, large.bias)
+    assert plain.b_dec is not None
+    assert large.b_dec is not None
     assert torch.equal(1024 * plain.b_dec, large.b_dec)
-    values, indices = plain.encode(activations)
-    large_values, large_indices = large.encode(1024 * activations)
-    assert torch.equal(1024 * values, large_values)
-    assert torch.equal(indices, large_indices)
+    assert plain.shift is not None
+    assert large.shift is not None
+    assert torch.equal(1024 * plain.shift, large.shift)
+    codes, large_codes = plain.encode(activations), large.encode(1024 * activations)
+    assert torch.equal(1024 * codes.value, large_codes.value)
+    assert torch.equal(codes.token, large_codes.token)
+    assert torch.equal(codes.latent, large_codes.latent)
 
 
 def test_seed_decides_the_result(activations: torch.Tensor) -> None:
@@ -142,7 +147,8 @@ def test_diverging_training_is_stopped_with_a_remedy(activations: torch.Tensor) 
 
 def test_quality_by_hand() -> None:
     eye = torch.eye(2)
-    sae = TopKSAE(torch.cat([eye, torch.zeros(2, 2)]), torch.zeros(4), torch.zeros(2), 2, torch.cat([eye, eye]))
+    encoder, zero = torch.cat([eye, torch.zeros(2, 2)]), torch.zeros(2)
+    sae = SAE(encoder, torch.zeros(4), k=2, shift=zero, decoder=torch.cat([eye, eye]), b_dec=zero)
     # Positive parts are kept: errors 0, 0, 1 and 4 against a variance around (1, 0) of 5 + 1 + 2 + 8 = 16.
     found = quality(sae, torch.tensor([[3.0, 1.0], [2.0, 0.0], [0.0, -1.0], [-1.0, 0.0]]))
     errors, spread = 1 + 1, (5 + 1 + 2 + 4)
@@ -152,20 +158,19 @@ def test_quality_by_hand() -> None:
     assert found.dead_share == 0.5
 
 
-def test_quality_does_not_depend_on_how_rows_are_grouped(trained: TopKSAE, activations: torch.Tensor) -> None:
+def test_quality_does_not_depend_on_how_rows_are_grouped(trained: SAE, activations: torch.Tensor) -> None:
     whole = quality(trained, activations)  # 4096 rows and a rest
-    values, indices = trained.encode(activations)
-    error = (activations - trained.decode(values, indices)).pow(2).sum()
+    error = (activations - trained.decode(trained.encode(activations), len(activations))).pow(2).sum()
     assert whole.fraction_unexplained == pytest.approx(
         float(error / (activations - activations.mean(0)).pow(2).sum()), rel=1e-4
     )
 
 
 def test_collected_rows_are_the_stream_in_bfloat16(stream: ResidualStream) -> None:
-    windows = stream.windows(["crude oil and gas " * 6, "bank"])
+    windows = stream.windows([ids for ids, _ in stream.tokenise(["crude oil and gas " * 6, "bank"])])
     seen: list[tuple[int, int]] = []
     rows = collect_activations(stream, windows, lambda done, total: seen.append((done, total)))
-    expected = torch.cat([hidden for batch in stream.batches(windows) for _, hidden in stream.activations(batch)])
+    expected = torch.cat([stream.activations(batch).hidden for batch in stream.batches(windows)])
     assert rows.dtype == torch.bfloat16
     assert torch.equal(rows, expected.bfloat16())
     assert len(rows) == 6 * 18 + 4

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
 from rich.console import Console
 
-from companysim.report.console import backtest_sentence, backtest_table, benchmark_sentence, benchmark_table, shorten
+from companysim.report.console import (
+    backtest_sentence,
+    backtest_table,
+    benchmark_sentence,
+    benchmark_table,
+    shorten,
+    years_table,
+)
 
 
 def row(grouping: str, sic: float | None, lead: list[float | None], **more: Any) -> dict[str, Any]:
@@ -53,15 +61,30 @@ def test_no_verified_code_is_said_and_shown_as_dashes() -> None:
 
 def test_backtest_without_a_trade_is_shown_as_dashes_and_never_a_winner() -> None:
     empty = {
-        "grouping": "sic", "candidates": 0, "passed": 0, "pairs": 0, "trades": 0,
+        "grouping": "sic", "candidates": 0, "passed": 0, "discoveries": 0, "pairs": 0, "trades": 0,
         "sharpe_gross": None, "sharpe_net": None,
         "return_net_annual": 0.0, "max_drawdown": 0.0, "hit_rate": None,
-        "placebo_median": None, "placebo_p": None,
+        "sharpe_low": None, "sharpe_high": None, "deflated_sharpe": None, "trials": 2, "placebo_p": None,
     }  # fmt: skip
     winner = empty | {"grouping": "sae", "trades": 3, "sharpe_net": 1.2, "hit_rate": 0.5, "placebo_p": 0.01}
     assert "0.05 for none" in backtest_sentence([empty])
+    winner |= {"passed": 9, "discoveries": 2}
     assert "0.05 for SAE latents" in backtest_sentence([empty, winner])
+    assert "Of the 9 that passed the test, 2 survive" in backtest_sentence([empty, winner])
+    assert "best of 2 worthless trials" in backtest_sentence([empty, winner])
     assert printed(backtest_table([empty], "2012", "2016")).count(" - ") >= 3
+
+
+def test_years_are_rows_and_methods_columns() -> None:
+    years = pd.DataFrame(
+        {"year": [2014, 2015, 2014, 2015], "method": ["sic", "sic", "own", "own"], "trades": [1, 2, 3, 4]}
+    ).assign(return_net=[0.01, -0.02, 0.0, 0.05])
+    lines = [line.split() for line in printed(years_table(years)).splitlines()]
+    assert lines[1:] == [
+        ["year", "SIC", "own", "trades"],
+        ["2014", "1.00%", "0.00%", "4"],
+        ["2015", "-2.00%", "5.00%", "6"],
+    ]
 
 
 def test_shorten_counts_what_it_leaves_out() -> None:

@@ -6,18 +6,43 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from companysim.errors import DataError
-from companysim.trading import Backtest, Protocol, candidate_pairs, engle_granger, placebo, sharpe, walk_forward
+from companysim.errors import ConfigError, DataError
+from companysim.trading import (
+    Backtest,
+    Costs,
+    Limits,
+    Partitions,
+    Protocol,
+    Rules,
+    Window,
+    cluster_pairs,
+    engle_granger,
+    placebo,
+    placebo_p,
+    rolling_windows,
+    sharpe,
+    walk_forward,
+)
 from companysim.trading.walk_forward import select
 
 DATES = pd.bdate_range("2010-01-04", periods=260, name="date")
 END = 140  # row of the last day of formation
-PROTOCOL = Protocol(DATES[0], DATES[END], DATES[-1], p_value=0.2, max_pairs=6)
+WINDOW = Window(DATES[0], DATES[END], DATES[-1])
+PROTOCOL = Protocol((WINDOW,), p_value=0.2, max_pairs=6, rules=Rules(delisted_after=1))
 LABELS = np.array([0, 0, 0, 1, 1, 1, -1, 2])
+TICKERS = pd.Index([f"C{i}" for i in range(8)])
 seeds = st.integers(0, 2**32 - 1)
+
+
+def grouped(labels: np.ndarray = LABELS, tickers: pd.Index = TICKERS) -> Partitions:
+    return Partitions.single(tickers, labels, DATES[0])
+
+
+def windowed(protocol: Protocol = PROTOCOL, **dates: pd.Timestamp) -> Protocol:
+    """The protocol with other dates in its window."""
+    return replace(protocol, windows=(replace(WINDOW, **dates),))
 
 
 def cointegrated(seed: int = 3) -> pd.DataFrame:
@@ -30,79 +55,32 @@ def cointegrated(seed: int = 3) -> pd.DataFrame:
     return pd.DataFrame(40 * np.exp(logs), index=DATES, columns=[f"C{i}" for i in range(8)])
 
 
-def shaken(prices: pd.DataFrame, after: int, seed: int) -> pd.DataFrame:
-    """Other prices after row `after`."""
-    other = prices.copy()
-    rows = len(prices) - after - 1
-    other.iloc[after + 1 :] *= np.exp(np.random.default_rng(seed).normal(0, 0.3, (rows, prices.shape[1])))
-    return other
-
-
-def same_until(one: Backtest, two: Backtest, day: pd.Timestamp) -> None:
-    pd.testing.assert_frame_equal(one.pairs, two.pairs)
-    pd.testing.assert_frame_equal(one.daily.loc[:day], two.daily.loc[:day])
-    closed = [each.trades[each.trades["exit"] <= day].reset_index(drop=True) for each in (one, two)]
-    pd.testing.assert_frame_equal(*closed)
-    key = ["entry", "ticker_1", "ticker_2"]
-    opened = [each.trades.loc[each.trades["entry"] <= day, [*key, "side"]] for each in (one, two)]
-    pd.testing.assert_frame_equal(*(each.sort_values(key, ignore_index=True) for each in opened))
-
-
-@given(st.lists(st.integers(-1, 3), max_size=9))
-@settings(max_examples=30, deadline=None)
-def test_candidates_are_the_pairs_inside_clusters(labels: list[int]) -> None:
-    first, second = candidate_pairs(np.array(labels, dtype=np.int64))
-    expected = [(i, j) for i, j in combinations(range(len(labels)), 2) if labels[i] == labels[j] >= 0]
-    assert list(zip(first, second, strict=True)) == expected
-
-
-@settings(max_examples=8, deadline=None)
-@given(seeds, st.integers(END, len(DATES) - 2))
-def test_prices_after_a_day_change_nothing_up_to_it(seed: int, t: int) -> None:
-    prices = cointegrated()
-    plain = walk_forward(prices, LABELS, PROTOCOL)
-    assert len(plain.pairs) == 6
-    same_until(plain, walk_forward(shaken(prices, t, seed), LABELS, PROTOCOL), DATES[t])
-
-
-def test_a_company_that_vanishes_after_formation_is_still_chosen() -> None:
-    prices = cointegrated()
-    plain = walk_forward(prices, LABELS, PROTOCOL)
-    held = plain.trades[plain.trades["exit"] - plain.trades["entry"] > pd.Timedelta(days=7)].iloc[0]
-    gone = prices.copy()
-    gone.loc[gone.index > held["entry"], held["ticker_1"]] = np.nan
-    other = walk_forward(gone, LABELS, PROTOCOL)
-    assert plain.candidates == other.candidates
-    same_until(plain, other, held["entry"])
-    closed = other.trades[other.trades["reason"] == "delisted"]
-    assert set(closed["exit"]) == {DATES[DATES.get_loc(held["entry"]) + 1]}
-
-
 def test_nothing_before_the_formation_window_or_after_trading_is_used() -> None:
     prices = cointegrated()
-    narrow = replace(PROTOCOL, formation_start=DATES[20], trading_end=DATES[220])
-    plain = walk_forward(prices, LABELS, narrow)
+    narrow = windowed(formation_start=DATES[20], trading_end=DATES[220])
+    plain = walk_forward(prices, grouped(), narrow)
     other = prices.copy()
     other.iloc[:20] *= 7
     other.iloc[221:] = 0.01
-    pd.testing.assert_frame_equal(walk_forward(other, LABELS, narrow).daily, plain.daily)
+    columns = ["return_gross", "return_net", "long", "short", "traded"]
+    pd.testing.assert_frame_equal(walk_forward(other, grouped(), narrow).daily[columns], plain.daily[columns])
     assert (plain.daily.index[0], plain.daily.index[-1]) == (DATES[END + 1], DATES[220])
 
 
 def test_pairs_are_the_best_tested_ones_with_their_formation_figures() -> None:
     prices = cointegrated()
-    result = walk_forward(prices, LABELS, PROTOCOL)
+    result = walk_forward(prices, grouped(), PROTOCOL)
     logs = np.log(prices.iloc[: END + 1].to_numpy())
-    tested = engle_granger(logs, *candidate_pairs(LABELS))
-    assert result.candidates == 6 == len(tested)
-    assert result.passed == (tested["p_value"] < 0.2).sum()
+    tested = engle_granger(logs, *cluster_pairs(LABELS))
+    assert result.counts == (6,) == (len(tested),)
+    assert result.summary()["passed"] == (tested["p_value"] < 0.2).sum()
     best = tested.sort_values("p_value", ignore_index=True)
     assert list(result.pairs["ticker_1"]) == [f"C{i}" for i in best["first"]]
     assert list(result.pairs["ticker_2"]) == [f"C{i}" for i in best["second"]]
     np.testing.assert_array_equal(result.pairs["hedge_ratio"], best["hedge_ratio"])
-    limited = walk_forward(prices, LABELS, replace(PROTOCOL, max_pairs=2))
+    limited = walk_forward(prices, grouped(), replace(PROTOCOL, max_pairs=2))
     pd.testing.assert_frame_equal(limited.pairs, result.pairs.iloc[:2])
-    assert limited.passed == result.passed
+    assert limited.summary()["passed"] == result.summary()["passed"]
 
 
 def test_selection_wants_a_positive_hedge_ratio_and_a_small_p_value() -> None:
@@ -118,32 +96,125 @@ def test_selection_wants_a_positive_hedge_ratio_and_a_small_p_value() -> None:
     assert list(select(tested, 0.05, 9)["first"]) == [3, 0]
 
 
-def test_daily_returns_are_the_trades_over_the_capital_of_all_pairs() -> None:
-    result = walk_forward(cointegrated(), LABELS, PROTOCOL)
-    assert len(result.trades) > 10
-    assert result.trades["entry"].min() > DATES[END + 1]  # seen on the first day of trading at the earliest
-    for kind in ("gross", "net"):
-        total = result.daily[f"return_{kind}"].sum() * len(result.pairs)
-        assert total == pytest.approx(result.trades[f"pnl_{kind}"].sum(), abs=1e-12)
-    known = set(zip(result.pairs["ticker_1"], result.pairs["ticker_2"], strict=True))
-    assert set(zip(result.trades["ticker_1"], result.trades["ticker_2"], strict=True)) <= known
+def test_companies_with_gaps_in_formation_are_no_candidates() -> None:
+    prices = cointegrated()
+    prices.iloc[50, 0] = np.nan
+    result = walk_forward(prices, grouped(), PROTOCOL)
+    assert result.counts == (4,)
+    assert "C0" not in set(result.pairs[["ticker_1", "ticker_2"]].to_numpy().ravel())
+
+
+@pytest.mark.parametrize("labels", [np.full(8, -1), np.arange(8)], ids=["none", "singletons"])
+def test_a_grouping_without_pairs_earns_nothing(labels: np.ndarray) -> None:
+    result = walk_forward(cointegrated(), grouped(labels), PROTOCOL)
+    figures = result.summary()
+    assert (figures["candidates"], figures["pairs"], figures["trades"], figures["return_net_annual"]) == (0, 0, 0, 0)
+    assert np.isnan(figures["sharpe_net"])
+    assert not result.daily.drop(columns="market").to_numpy().any()
+    assert list(result.trades) == list(walk_forward(cointegrated(), grouped(), PROTOCOL).trades)
+
+
+def test_a_short_formation_window_is_refused() -> None:
+    prices = cointegrated()
+    walk_forward(prices, grouped(), windowed(formation_start=DATES[END - 59]))
+    with pytest.raises(DataError, match=r"formation window .* to .* has only 59 days of prices: at least 60"):
+        walk_forward(prices, grouped(), windowed(formation_start=DATES[END - 58]))
+
+
+@pytest.mark.parametrize("extra", [0, 1])
+def test_an_empty_trading_window_is_refused(extra: int) -> None:
+    protocol = windowed(trading_end=DATES[END + extra] + pd.Timedelta(hours=1))
+    message = rf"{extra} days of prices after {DATES[END]:%Y-%m-%d} .* nothing to trade on, at least 2"
+    with pytest.raises(DataError, match=message):
+        walk_forward(cointegrated(), grouped(), protocol)
+    with pytest.raises(DataError, match=message):
+        placebo(cointegrated(), [(3,)], protocol, pool=9, books=2, seed=0)
+
+
+def test_dates_must_ascend() -> None:
+    with pytest.raises(DataError, match="do not ascend: sort them"):
+        walk_forward(cointegrated().iloc[::-1], grouped(), PROTOCOL)
+
+
+def test_a_price_of_zero_in_the_formation_window_is_refused() -> None:
+    prices = cointegrated()
+    prices.iloc[9, 2] = 0
+    with pytest.raises(DataError, match=f"price of C2 on {DATES[9]:%Y-%m-%d} is 0: prices must be positive"):
+        walk_forward(prices, grouped(), PROTOCOL)
 
 
 def test_the_order_of_companies_changes_nothing() -> None:
     prices, order = cointegrated(), [5, 2, 7, 0, 3, 6, 1, 4]
-    plain = walk_forward(prices, LABELS, PROTOCOL)
-    other = walk_forward(prices.iloc[:, order], LABELS[order], PROTOCOL)
-    pd.testing.assert_frame_equal(other.daily, plain.daily)
-    pd.testing.assert_frame_equal(other.pairs, plain.pairs, rtol=1e-8)
+    plain = walk_forward(prices, grouped(), PROTOCOL)
+    other = walk_forward(prices.iloc[:, order], grouped(LABELS[order], TICKERS[order]), PROTOCOL)
+    for name in ("daily", "pairs", "trades", "windows"):
+        pd.testing.assert_frame_equal(getattr(other, name), getattr(plain, name), check_exact=True)
 
 
-def test_summary_by_hand() -> None:
-    daily = pd.DataFrame({"return_gross": [0.02, 0.01, 0.03], "return_net": [0.02, -0.01, 0.02]}, index=DATES[:3])
-    trades = pd.DataFrame({"pnl_net": [0.1, -0.2, 0.3, 0.0]})
-    figures = Backtest(9, 4, pd.DataFrame(index=range(3)), trades, daily).summary()
-    assert figures == {
+def test_a_company_that_vanishes_after_formation_is_still_chosen() -> None:
+    prices = cointegrated()
+    plain = walk_forward(prices, grouped(), PROTOCOL)
+    held = plain.trades[plain.trades["exit"] - plain.trades["entry"] > pd.Timedelta(days=7)].iloc[0]
+    gone = prices.copy()
+    gone.loc[gone.index > held["entry"], held["ticker_1"]] = np.nan
+    other = walk_forward(gone, grouped(), PROTOCOL)
+    assert plain.counts == other.counts
+    pd.testing.assert_frame_equal(other.pairs, plain.pairs)
+    closed = other.trades[other.trades["reason"] == "delisted"]
+    assert set(closed["exit"]) == {DATES[DATES.get_loc(held["entry"]) + 1]}
+
+
+@pytest.mark.parametrize(("limits", "places"), [(Limits(), 6), (Limits(max_open=2), 2), (Limits(max_open=20), 20)])
+def test_each_position_gets_an_equal_part_of_the_capital(limits: Limits, places: int) -> None:
+    protocol = replace(PROTOCOL, limits=limits, capital=3000, leverage=2)
+    result = walk_forward(cointegrated(), grouped(), protocol)
+    size = result.trades["value_1"].abs() + result.trades["value_2"].abs()
+    np.testing.assert_allclose(size, 6000 / places)
+    for kind in ("gross", "net"):
+        total = result.daily[f"return_{kind}"].sum() * 3000
+        assert total == pytest.approx(result.trades[f"pnl_{kind}"].sum(), abs=1e-9)
+    assert result.daily["traded"].sum() * 3000 == pytest.approx(2 * size.sum(), rel=0.05)
+    assert result.trades["entry"].min() > DATES[END + 1]  # seen on the first day of trading at the earliest
+
+
+def test_interest_is_paid_for_every_calendar_day() -> None:
+    protocol = replace(PROTOCOL, costs=Costs(cash_percent=3.65))
+    daily = walk_forward(cointegrated(), grouped(), protocol).daily
+    nights = (DATES[-1] - DATES[END]).days
+    assert daily["interest"].sum() == pytest.approx(1e-4 * nights, rel=1e-12)
+    monday = daily.index.day_of_week == 0
+    np.testing.assert_allclose(daily["interest"][monday], 3e-4)
+
+
+def test_summary_and_years_by_hand() -> None:
+    days = pd.DatetimeIndex(["2010-12-30", "2010-12-31", "2011-01-03"])
+    daily = pd.DataFrame(
+        {
+            "return_gross": [0.02, 0.01, 0.03],
+            "return_net": [0.02, -0.01, 0.02],
+            "interest": [0.001, 0.001, 0.003],
+            "long": [0.5, 0.4, 0.0],
+            "short": [0.5, 0.4, 0.0],
+            "traded": [1.0, 0.0, 0.5],
+            "market": [0.01, -0.02, 0.04],
+        },
+        index=days,
+    )
+    trades = pd.DataFrame(
+        {
+            "entry": days[[0, 0, 0, 1]],
+            "exit": days[[1, 2, 2, 2]],
+            "value_1": [50.0, -50, 50, 50],
+            "value_2": [-50.0, 50, -50, -50],
+            "pnl_net": [0.1, -0.2, 0.3, 0.0],
+        }
+    )
+    windows = pd.DataFrame({"candidates": [5, 4], "passed": [3, 1], "discoveries": [1, 0], "pairs": [2, 1]})
+    result = Backtest(windows, pd.DataFrame(), trades, daily, 1000.0)
+    assert result.summary() == {
         "candidates": 9,
         "passed": 4,
+        "discoveries": 1,
         "pairs": 3,
         "trades": 4,
         "sharpe_gross": pytest.approx(2 * np.sqrt(252)),
@@ -151,81 +222,139 @@ def test_summary_by_hand() -> None:
         "return_net_annual": pytest.approx(2.52),
         "max_drawdown": pytest.approx(0.01),
         "hit_rate": 0.5,
+        "profit_per_trade_bp": pytest.approx(0.2 / 400 * 1e4),
+        "days_held": pytest.approx((1 + 4 + 4 + 3) / 4),
+        "turnover": pytest.approx(0.5 * 252),
+        "exposure": pytest.approx(0.6),
+        "market_correlation": pytest.approx(np.corrcoef([0.02, -0.01, 0.02], [0.01, -0.02, 0.04])[0, 1]),
     }
+    np.testing.assert_allclose(result.equity(), [1021, 1012, 1035])
+    years = result.yearly()
+    assert list(years["year"]) == [2010, 2011]
+    figures = years[["return_gross", "return_net", "max_drawdown"]]
+    np.testing.assert_allclose(figures, [[0.03, 0.01, 0.01], [0.03, 0.02, 0]])
+    assert list(years["trades"]) == [1, 3]
+    assert years["sharpe_net"][0] == pytest.approx(0.005 / (0.03 / np.sqrt(2)) * np.sqrt(252))
+    assert np.isnan(years["sharpe_net"][1])
 
 
-def test_companies_with_gaps_in_formation_are_no_candidates() -> None:
+# Windows
+
+
+def test_windows_roll_by_calendar_months_and_keep_their_ends() -> None:
+    first = Window(*(pd.Timestamp(day) for day in ("2007-01-01", "2009-12-31", "2012-03-15")))
+    assert rolling_windows(first, None) == (first,)
+    found = rolling_windows(first, 6)
+    ends = ["2009-12-31", "2010-06-30", "2010-12-31", "2011-06-30", "2011-12-31", "2012-03-15"]
+    assert [window.formation_end for window in found] == list(pd.to_datetime(ends[:-1]))
+    assert [window.trading_end for window in found] == list(pd.to_datetime(ends[1:]))
+    assert [f"{window.formation_start:%Y-%m-%d}" for window in found[:3]] == ["2007-01-01", "2007-07-01", "2008-01-01"]
+    with pytest.raises(ConfigError, match="roll_months is 0"):
+        rolling_windows(first, 0)
+
+
+def test_windows_whose_trading_overlaps_are_refused() -> None:
+    later = Window(DATES[10], DATES[END + 10], DATES[-1])
+    with pytest.raises(ConfigError, match="overlaps with trading after"):
+        Protocol((WINDOW, later))
+    Protocol((replace(WINDOW, trading_end=DATES[END + 10]), later))
+
+
+@pytest.mark.parametrize("wrong", [{"windows": ()}, {"capital": 0.0}, {"leverage": np.inf}])
+def test_impossible_protocols_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match=r"at least one window|must be positive"):
+        replace(PROTOCOL, **wrong)
+    with pytest.raises(ConfigError, match="the three dates must ascend"):
+        replace(WINDOW, trading_end=WINDOW.formation_end)
+
+
+def test_several_windows_are_the_single_ones_one_after_the_other() -> None:
     prices = cointegrated()
-    prices.iloc[50, 0] = np.nan
-    result = walk_forward(prices, LABELS, PROTOCOL)
-    assert result.candidates == 4
-    assert "C0" not in set(result.pairs[["ticker_1", "ticker_2"]].to_numpy().ravel())
+    windows = Window(DATES[0], DATES[99], DATES[149]), Window(DATES[50], DATES[149], DATES[199])
+    both = walk_forward(prices, grouped(), replace(PROTOCOL, windows=windows))
+    alone = [walk_forward(prices, grouped(), replace(PROTOCOL, windows=(window,))) for window in windows]
+    for name in ("windows", "pairs", "trades"):
+        joined = pd.concat([getattr(each, name) for each in alone], ignore_index=True)
+        pd.testing.assert_frame_equal(getattr(both, name), joined)
+    pd.testing.assert_frame_equal(both.daily, pd.concat([each.daily for each in alone]))
+    assert list(both.daily.index) == list(DATES[100:200])
+    assert both.counts == alone[0].counts + alone[1].counts
 
 
-@pytest.mark.parametrize("labels", [np.full(8, -1), np.arange(8)], ids=["none", "singletons"])
-def test_a_grouping_without_pairs_earns_nothing(labels: np.ndarray) -> None:
-    result = walk_forward(cointegrated(), labels, PROTOCOL)
-    figures = result.summary()
-    assert (figures["candidates"], figures["pairs"], figures["trades"], figures["return_net_annual"]) == (0, 0, 0, 0)
-    assert np.isnan(figures["sharpe_net"])
-    assert not result.daily.to_numpy().any()
-    assert list(result.trades) == list(walk_forward(cointegrated(), LABELS, PROTOCOL).trades)
+def test_each_window_trades_the_grouping_readable_at_its_formation_end() -> None:
+    windows = Window(DATES[0], DATES[99], DATES[149]), Window(DATES[50], DATES[149], DATES[199])
+    early = pd.DataFrame({"date": DATES[99], "ticker": TICKERS, "cluster": ["a", "a", "", "", "", "", "", ""]})
+    late = pd.DataFrame({"date": DATES[150], "ticker": TICKERS, "cluster": "all"})
+    protocol = replace(PROTOCOL, windows=windows)
+    assert walk_forward(cointegrated(), Partitions(pd.concat([early, late])), protocol).counts == (1, 1)
+    on_time = late.assign(date=DATES[149])
+    assert walk_forward(cointegrated(), Partitions(pd.concat([early, on_time])), protocol).counts == (1, 28)
 
 
-def test_a_short_formation_window_is_refused() -> None:
-    prices = cointegrated()
-    walk_forward(prices, LABELS, replace(PROTOCOL, formation_start=DATES[END - 59]))
-    with pytest.raises(DataError, match=r"formation window .* to .* has only 59 days of prices: at least 60"):
-        walk_forward(prices, LABELS, replace(PROTOCOL, formation_start=DATES[END - 58]))
+def test_a_grouping_from_after_the_formation_end_is_refused() -> None:
+    late = Partitions.single(TICKERS, LABELS, DATES[END] + pd.Timedelta(days=1))
+    with pytest.raises(DataError, match=rf"first grouping is dated .*, after the formation end {DATES[END]:%Y-%m-%d}"):
+        walk_forward(cointegrated(), late, PROTOCOL)
 
 
-@pytest.mark.parametrize("extra", [0, 1])
-def test_an_empty_trading_window_is_refused(extra: int) -> None:
-    protocol = replace(PROTOCOL, trading_end=DATES[END + extra])
-    message = rf"{extra} days of prices after {DATES[END]:%Y-%m-%d} .* nothing to trade on, at least 2"
-    with pytest.raises(DataError, match=message):
-        walk_forward(cointegrated(), LABELS, protocol)
-    with pytest.raises(DataError, match=message):
-        placebo(cointegrated(), [3], protocol, pool=9, books=2, seed=0)
+# Partitions
 
 
-def test_one_label_a_company_is_needed() -> None:
-    with pytest.raises(DataError, match="7 labels for 8 companies with prices: give one label a column"):
-        walk_forward(cointegrated(), LABELS[:7], PROTOCOL)
+def test_partitions_number_their_clusters_and_know_who_has_none() -> None:
+    table = pd.DataFrame({"date": DATES[3], "ticker": list("ABCDEF"), "cluster": ["x", "y", "", None, "x", " "]})
+    found = Partitions(table).labels(DATES[3], pd.Index(list("FEDCBAZ")))
+    assert found.tolist() == [-1, 0, -1, -1, 1, 0, -1]
+    numbers = Partitions(table.assign(cluster=[7, 7, -1, np.nan, 3, -2])).labels(DATES[9], pd.Index(list("ABCDEF")))
+    assert numbers.tolist() == [0, 0, -1, -1, 1, -1]
 
 
-def test_dates_must_ascend() -> None:
-    with pytest.raises(DataError, match="do not ascend: sort them"):
-        walk_forward(cointegrated().iloc[::-1], LABELS, PROTOCOL)
+def test_bad_partitions_are_refused() -> None:
+    table = pd.DataFrame({"date": DATES[3], "ticker": ["A", "A"], "cluster": [1, 2]})
+    with pytest.raises(DataError, match=f"A is twice in the grouping of {DATES[3]:%Y-%m-%d}"):
+        Partitions(table)
+    for wrong in (table.iloc[:0], table.assign(date=pd.NaT)):
+        with pytest.raises(DataError, match="at least one row, and a date on every row"):
+            Partitions(wrong)
+    with pytest.raises(DataError, match="7 labels for 8 companies: give one label a company"):
+        Partitions.single(TICKERS, LABELS[:7], DATES[0])
 
 
-def test_a_price_of_zero_in_the_formation_window_is_refused() -> None:
-    prices = cointegrated()
-    prices.iloc[9, 2] = 0
-    with pytest.raises(DataError, match=f"price of C2 on {DATES[9]:%Y-%m-%d} is 0: prices must be positive"):
-        walk_forward(prices, LABELS, PROTOCOL)
+def test_two_columns_of_one_company_are_refused() -> None:
+    prices = cointegrated().rename(columns={"C3": "C2"})
+    with pytest.raises(DataError, match="C2 has more than one column of prices: keep one"):
+        walk_forward(prices, grouped(), PROTOCOL)
+
+
+# Placebo
 
 
 def test_placebo_gives_the_books_asked_for_at_each_number_of_candidates() -> None:
-    chance = placebo(cointegrated(), [12, 4, 12], PROTOCOL, pool=20, books=7, seed=1)
-    assert list(chance) == [4, 12]
+    chance = placebo(cointegrated(), [(12,), (4,), (12,)], PROTOCOL, pool=20, books=7, seed=1)
+    assert list(chance) == [(4,), (12,)]
     assert all(values.shape == (7,) for values in chance.values())
-    assert np.isfinite(chance[12]).all()
-    assert len(set(chance[12])) > 1  # each book draws pairs of its own
+    assert np.isfinite(chance[12,]).all()
+    assert len(set(chance[12,])) > 1  # each book draws pairs of its own
 
 
 def test_placebo_depends_on_the_seed_alone() -> None:
-    one, again, other = (placebo(cointegrated(), [3, 6], PROTOCOL, pool=20, books=5, seed=seed) for seed in (1, 1, 2))
-    for count in (3, 6):
-        np.testing.assert_array_equal(one[count], again[count])
-        assert not np.array_equal(one[count], other[count], equal_nan=True)
+    run = [placebo(cointegrated(), [(3,), (6,)], PROTOCOL, pool=20, books=5, seed=seed) for seed in (1, 1, 2)]
+    alone = placebo(cointegrated(), [(6,)], PROTOCOL, pool=20, books=5, seed=1)
+    np.testing.assert_array_equal(alone[6,], run[0][6,])
+    for count in ((3,), (6,)):
+        np.testing.assert_array_equal(run[0][count], run[1][count])
+        assert not np.array_equal(run[0][count], run[2][count], equal_nan=True)
 
 
+@pytest.mark.parametrize("limits", [Limits(), Limits(max_open=2, max_per_company=1)], ids=["free", "limited"])
 @pytest.mark.parametrize("max_pairs", [5, 50])
-def test_placebo_with_every_pair_is_the_backtest_of_one_cluster(max_pairs: int) -> None:
-    protocol = replace(PROTOCOL, max_pairs=max_pairs)
-    whole = walk_forward(cointegrated(), np.zeros(8, dtype=int), protocol).daily["return_net"].to_numpy()
-    chance = placebo(cointegrated(), [28, 99], protocol, pool=999, books=3, seed=4)
+def test_placebo_with_every_pair_is_the_backtest_of_one_cluster(
+    max_pairs: int, limits: Limits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("companysim.trading.random_books._COLUMNS", 12)  # two books a simulation at most
+    windows = Window(DATES[0], DATES[99], DATES[169]), Window(DATES[70], DATES[169], DATES[259])
+    protocol = replace(PROTOCOL, windows=windows, max_pairs=max_pairs, limits=limits)
+    whole = walk_forward(cointegrated(), grouped(np.zeros(8, dtype=int)), protocol).daily["return_net"].to_numpy()
+    chance = placebo(cointegrated(), [(28, 28), (99, 99)], protocol, pool=999, books=3, seed=4)
     for values in chance.values():
         np.testing.assert_allclose(values, sharpe(whole), rtol=1e-9)
 
@@ -233,17 +362,25 @@ def test_placebo_with_every_pair_is_the_backtest_of_one_cluster(max_pairs: int) 
 def test_placebo_of_one_candidate_is_the_sharpe_ratio_of_one_pair() -> None:
     prices = cointegrated().iloc[:, :4]
     known = [
-        walk_forward(prices, np.where(np.isin(np.arange(4), pair), 0, -1), PROTOCOL).summary()["sharpe_net"]
+        walk_forward(prices, grouped(np.where(np.isin(np.arange(8), pair), 0, -1)), PROTOCOL).summary()["sharpe_net"]
         for pair in combinations(range(4), 2)
     ]
     assert np.isfinite(known).sum() == 5  # and one pair that never trades
-    drawn = placebo(prices, [1], PROTOCOL, pool=6, books=40, seed=0)[1]
+    drawn = placebo(prices, [(1,)], PROTOCOL, pool=6, books=40, seed=0)[1,]
     np.testing.assert_allclose(np.unique(drawn), np.sort(known), rtol=1e-9)
 
 
-def test_placebo_is_nan_where_no_pair_passes() -> None:
+@pytest.mark.parametrize("limits", [Limits(), Limits(max_open=2)])
+def test_placebo_is_nan_where_no_pair_passes(limits: Limits) -> None:
     prices = cointegrated()
-    strict = placebo(prices, [5], replace(PROTOCOL, p_value=0.0), pool=20, books=3, seed=0)
-    assert np.isnan(strict[5]).all()
+    protocol = replace(PROTOCOL, limits=limits)
+    strict = placebo(prices, [(5,)], replace(protocol, p_value=0.0), pool=20, books=3, seed=0)
+    assert np.isnan(strict[5,]).all()
     prices.iloc[3] = np.nan  # no complete company, so nothing to test
-    assert np.isnan(placebo(prices, [5], PROTOCOL, pool=20, books=3, seed=0)[5]).all()
+    assert np.isnan(placebo(prices, [(5,)], protocol, pool=20, books=3, seed=0)[5,]).all()
+
+
+def test_placebo_p_by_hand() -> None:
+    books = np.array([0.1, 0.5, np.nan, 0.9])
+    assert [placebo_p(value, books) for value in (1.0, 0.9, 0.5, -1.0)] == [0.25, 0.5, 0.75, 1.0]
+    assert np.isnan([placebo_p(np.nan, books), placebo_p(0.1, books[2:3])]).all()
