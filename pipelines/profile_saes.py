@@ -42,7 +42,7 @@ def own_latents(own: Own, tokens: Tokens, cache: Path, seen: int = 600_000, seed
         spec = TrainingSpec(latents=own.latents, k=own.k, tokens=seen, seed=seed)
 
         def report(done: int, loss: float) -> None:
-            if done % 100_000 < spec.batch:
+            if done * 10 % seen < 10 * spec.batch:  # ten times or so
                 print(f"{own}: {done:,} of {seen:,} tokens, {loss:.3f} of the variance unexplained", flush=True)
 
         save_sae(train_topk(hidden[hidden.any(dim=1)], spec, report), path)

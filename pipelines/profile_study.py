@@ -50,7 +50,7 @@ LAST_CHOICE = 2013
 LAST_FIT = 2008
 DRAWS = 1000
 SAE_BLOCK = 26
-OWN = (Own(26, 4096, 32), Own(26, 8192, 32), Own(26, 2048, 32), Own(28, 4096, 32), Own(23, 4096, 32), Own(16, 4096, 32))
+OWN = tuple(Own(block, latents, 32) for block, latents in ((26, 4096), (28, 4096), (26, 8192), (26, 1024), (12, 4096)))
 SAE, RESIDUAL, WORDS, MINILM = "SAE", "residual mean", "TF-IDF", "MiniLM"
 
 

@@ -119,18 +119,25 @@ def token_trials(latents: Latents) -> Iterator[Trial]:
         for share in (0.5, 0.8, 0.95):
             name = f"sum, {weighting} tokens, root, without latents of {share:.0%} of the profiles or more"
             yield Trial(family, name, powered(latents, "sum", weighting, 0.5, share))
+        for idf in (0.25, 0.5, 1.0):
+            name = f"sum, {weighting} tokens, root, times idf of latents to {idf}"
+            yield Trial(family, name, powered(latents, "sum", weighting, 0.5, idf=idf))
 
 
-def powered(latents: Latents, pool: str, weighting: str, power: float = 0.5, share: float = np.inf) -> Build:
+def powered(
+    latents: Latents, pool: str, weighting: str, power: float = 0.5, share: float = np.inf, idf: float = 0.0
+) -> Build:
     """Cosine of pooled latents to a power: the root is the Hellinger kernel, up to the length of a row.
 
-    Latents active in `share` of the profiles or more are left out, judged on unweighted tokens.
+    Latents active in `share` of the profiles or more are left out, the others multiplied by ``log(N / n_j)`` to the
+    power `idf`; both judged on unweighted tokens.
     """
 
     def build(past: Correlations) -> np.ndarray:
         x = latents.pooled(pool, weighting).power(power)
         active = np.diff(sp.csc_array(latents.pooled("count")).indptr) / latents.profiles
-        return of(Cosine(), sp.csr_array(x[:, np.flatnonzero(active < share)]))
+        kept = np.flatnonzero((active > 0) & (active < share))
+        return of(Cosine(), sp.csr_array(x[:, kept] @ sp.diags_array(np.log(1 / active[kept]) ** idf)))
 
     return build
 
@@ -155,7 +162,7 @@ def word_trials(profiles: Profiles, yardstick: np.ndarray) -> Iterator[Trial]:
     yield Trial("TF-IDF", "as in the yardsticks", fixed(yardstick))
     for longest, least in ((1, 5), (1, 2), (1, 20), (2, 5)):
         for count in ("log", "root", "presence"):
-            for power in (0.5, 1.0, 1.5, 2.0):
+            for power in (0.5, 1.0, 1.5, 2.0, 3.0):
                 yield Trial(
                     "TF-IDF",
                     f"{count} of counts, idf to {power}, words of {least} profiles{', pairs of words' * (longest - 1)}",
@@ -181,6 +188,7 @@ def refinements(family: str, start: Trial) -> Iterator[Trial]:
         "expanded by 2": lambda s: expanded(s, 2),
         "expanded by 5": lambda s: expanded(s, 5),
         "expanded by 10": lambda s: expanded(s, 10),
+        "less hubness of 10": lambda s: without_hubs(s, 10),
     }
     for name, way in ways.items():
         yield Trial(family, f"{start.name}; {name}", lambda past, way=way: way(start.build(past)))
@@ -217,6 +225,14 @@ def expanded(similarity: np.ndarray, k: int) -> np.ndarray:
     norms = np.sqrt(np.diag(moved))
     result: np.ndarray = moved / np.outer(norms, norms)
     return (result + result.T) / 2
+
+
+def without_hubs(similarity: np.ndarray, k: int) -> np.ndarray:
+    """Twice the similarity less both companies' mean similarity to their `k` nearest (CSLS, Conneau et al. 2018)."""
+    off = np.where(np.eye(len(similarity), dtype=bool), -np.inf, similarity)
+    near = np.sort(off, axis=1)[:, -k:].mean(axis=1)
+    result: np.ndarray = 2 * similarity - near[:, None] - near
+    return result
 
 
 def learned_trials(family: str, start: Trial) -> Iterator[Trial]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 BLOCKS = (8, 12, 16, 20, 23, 26, 28)
 PART = 128  # profiles saved at once
 SHARED = 5  # profiles a shared token is in, at least: rarer ones are mostly the company's own name
-WEIGHTINGS = ("plain", "idf", "shared idf", "shared idf squared")
+WEIGHTINGS = ("plain", "idf", "shared idf", "shared idf squared", "shared idf cubed")
 
 
 @dataclass(frozen=True)
@@ -141,12 +141,13 @@ def token_weights(documents: Sequence[np.ndarray], vocabulary: int) -> np.ndarra
     """Weight of each token in the order of `WEIGHTINGS`, shape (weightings, vocabulary).
 
     1; ``idf = log(N / n)`` where n of the N documents hold the token; the same, but 0 for tokens of fewer than five
-    documents (names, mostly); and the square of that. Tokens in no document have weight 0, but for the first.
+    documents (names, mostly); and the square and the cube of that. Tokens in no document have weight 0, but for the
+    first.
     """
     number = np.bincount(np.concatenate([np.unique(document) for document in documents]), minlength=vocabulary)
     idf = np.where(number > 0, np.log(len(documents) / np.maximum(number, 1)), 0.0)
     shared = np.where(number >= SHARED, idf, 0.0)
-    return np.stack([np.ones(vocabulary), idf, shared, shared**2])
+    return np.stack([np.ones(vocabulary), idf, shared, shared**2, shared**3])
 
 
 def read(texts: Sequence[str], cache: Path, dtype: str = "bfloat16") -> Tokens:

@@ -126,7 +126,7 @@ def test_figures_are_remembered_by_similarity_and_returns(tmp_path: Path) -> Non
 def test_pools_by_hand() -> None:
     two = Latents(
         document=np.array([0, 0, 1]),
-        weights=np.array([[1.0, 1, 1], [0.5, 2, 1], [1, 1, 1], [1, 1, 1]]),
+        weights=np.array([[1.0, 1, 1], [0.5, 2, 1], [1, 1, 1], [1, 1, 1], [1, 1, 1]]),
         token=np.array([0, 1, 1, 2]),
         latent=np.array([1, 1, 2, 0]),
         value=np.array([2.0, 4.0, 1.0, 3.0], dtype=np.float32),
@@ -152,7 +152,8 @@ def test_pools_by_hand() -> None:
 def test_token_weights_by_hand() -> None:
     documents = [np.array([0, 1, 1])] * 5 + [np.array([2])] * 3 + [np.array([0])] * 2
     idf = np.log([10 / 7, 10 / 5, 10 / 3])
-    expected = [[1, 1, 1, 1], [*idf, 0], [*idf[:2], 0, 0], [*idf[:2] ** 2, 0, 0]]
+    shared = np.array([*idf[:2], 0, 0])
+    expected = [[1, 1, 1, 1], [*idf, 0], shared, shared**2, shared**3]
     np.testing.assert_allclose(token_weights(documents, 4), expected)
 
 
@@ -189,6 +190,18 @@ def test_latents_of_most_profiles_are_left_out() -> None:
     assert 0 < rare.sum() < x.shape[1]
     wanted = Cosine().fit_transform(x[:, rare])
     np.testing.assert_allclose(trials.powered(given, "sum", "plain", 0.5, 0.5)({}), wanted @ wanted.T, atol=1e-12)
+    share = (x > 0).mean(axis=0)
+    wanted = Cosine().fit_transform(x * np.log(1 / share) ** 0.3)
+    np.testing.assert_allclose(trials.powered(given, "sum", "plain", 0.5, idf=0.3)({}), wanted @ wanted.T, atol=1e-12)
+
+
+def test_hubs_lose_what_they_are_to_everybody() -> None:
+    given = np.array([[1, 0.9, 0.8, 0.7], [0.9, 1, 0.1, 0.2], [0.8, 0.1, 1, 0.3], [0.7, 0.2, 0.3, 1]])
+    near = [0.85, 0.55, 0.55, 0.5]  # means of the two nearest
+    found = trials.without_hubs(given, 2)
+    assert found[0, 1] == pytest.approx(1.8 - near[0] - near[1])
+    assert found[2, 3] == pytest.approx(0.6 - near[2] - near[3])
+    np.testing.assert_allclose(found, found.T)
 
 
 def test_learned_predicts_firms_whose_returns_it_has_not_seen() -> None:
