@@ -11,7 +11,7 @@ from pathlib import Path
 
 from profile_vectors import Latents, Tokens
 
-from companysim.encoding.sae import load_sae, save_sae
+from companysim.encoding.sae import save_sae
 from companysim.encoding.training import TrainingSpec, train_topk
 
 
@@ -37,8 +37,8 @@ class Own:
 def own_latents(own: Own, tokens: Tokens, cache: Path, seen: int = 600_000, seed: int = 0) -> Latents:
     """Latents of an SAE trained on `seen` tokens of the profiles, the same ones over and over, or read from `cache`."""
     path = cache / f"sae-{own.block}-{own.latents}-{own.k}"
-    hidden = tokens.hidden(own.block)
     if not path.is_dir():
+        hidden = tokens.hidden(own.block)
         spec = TrainingSpec(latents=own.latents, k=own.k, tokens=seen, seed=seed)
 
         def report(done: int, loss: float) -> None:
@@ -46,4 +46,4 @@ def own_latents(own: Own, tokens: Tokens, cache: Path, seen: int = 600_000, seed
                 print(f"{own}: {done:,} of {seen:,} tokens, {loss:.3f} of the variance unexplained", flush=True)
 
         save_sae(train_topk(hidden[hidden.any(dim=1)], spec, report), path)
-    return tokens.latents(hidden, load_sae(path))
+    return tokens.latents(own.block, path, path.with_suffix(".safetensors"))

@@ -40,10 +40,20 @@ from profile_trials import (
     word_trials,
 )
 from profile_vectors import BLOCKS, WEIGHTINGS, Latents, Tokens, read
-from profile_yardsticks import Profiles, load_profiles, minilm_similarity, tfidf_similarity, yearly_yardsticks
+from profile_yardsticks import (
+    PEERS,
+    Profiles,
+    load_profiles,
+    minilm_similarity,
+    tfidf_similarity,
+    yearly_yardsticks,
+)
 
-from companysim.benchmark import Grouping, adjusted, compare
-from companysim.encoding.sae import load_sae
+from companysim.benchmark.comparison import CAP
+from companysim.benchmark.metrics import finite_pairs
+from companysim.benchmark.multiple import adjusted, paired_p_value
+from companysim.benchmark.resampling import Resamples, interval
+from companysim.benchmark.weights import Pairs, Ranking, grouped_pairs, nearest, ranking
 from companysim.similarity import Cosine, PcaCosine, StandardisedCosine
 
 LAST_CHOICE = 2013
@@ -84,14 +94,14 @@ def load(data: Path, cache: Path, sae: Path = Path("data/sae")) -> Inputs:
     tokens: Tokens = read(profiles.companies["text"].tolist(), cache / "tokens")
     means = {}
     for block in BLOCKS:
-        hidden = tokens.hidden(block)
-        means |= {(block, weighting): tokens.mean(hidden, weighting).astype(float) for weighting in WEIGHTINGS}
+        found = tokens.means(tokens.hidden(block)).astype(float)
+        means |= {(block, weighting): x for weighting, x in zip(WEIGHTINGS, found, strict=True)}
     stored = cache / "minilm.npy"
     if not stored.is_file():
         np.save(stored, minilm_similarity(profiles))
     return Inputs(
         profiles,
-        tokens.latents(tokens.hidden(SAE_BLOCK), load_sae(sae)),
+        tokens.latents(SAE_BLOCK, sae, cache / "sample-sae.safetensors"),
         {str(own): own_latents(own, tokens, cache) for own in OWN},
         means,
         np.load(stored),
@@ -233,6 +243,7 @@ def final_similarities(judge: Judge, inputs: Inputs) -> dict[str, np.ndarray]:
     """Rows of the final table: the yardsticks of METHOD.md, then each family's best, fitted on all years to 2013."""
     past = judge.profiles.correlations
     found = {
+        "random": np.zeros_like(inputs.tfidf),  # all pairs tie: its expectation
         "SIC hierarchy": inputs.profiles.sic.similarity,
         "GICS hierarchy": inputs.profiles.gics.similarity,
         "MiniLM, mean pool": inputs.minilm,
@@ -249,46 +260,67 @@ def final_similarities(judge: Judge, inputs: Inputs) -> dict[str, np.ndarray]:
     return found | {"TF-IDF": inputs.tfidf}
 
 
-def final_look(similarities: Mapping[str, np.ndarray], profiles: Profiles, draws: int = DRAWS) -> pd.DataFrame:
+def final_look(
+    similarities: Mapping[str, np.ndarray], profiles: Profiles, draws: int = DRAWS, seed: int = 0
+) -> pd.DataFrame:
     """Every figure of every row on 2014 to 2020, with intervals, and differences to the last row.
 
     Returns
     -------
     DataFrame
-        Indexed by row. ``top`` and ``peers`` are the yardsticks (with ``_low``, ``_high``: firms and years resampled;
-        ``_more``: the difference to the last row, with its interval and p-value, adjusted over rows by Benjamini and
-        Yekutieli); ``capped``: `top` with at most 5 % of the pairs from one SIC-2 group; ``lift``: inside SIC-2
-        groups; ``without 2020``; and ``own``: both yardsticks after each firm's mean correlation of the year is taken
-        off both sides of a pair, so that choosing firms that move with everybody earns nothing.
+        Indexed by row. ``top`` and ``peers`` are the yardsticks; ``capped`` is `top` with at most 5 % of the pairs
+        from one SIC-2 group; ``inside`` the mean correlation of the more similar half of the pairs inside SIC-2 groups;
+        ``own top`` and ``own peers`` the yardsticks after each firm's mean correlation of the year is taken off both
+        sides of a pair, so that choosing firms that move with everybody earns nothing. With ``_low`` and ``_high``
+        (95 % of draws of firms and years with replacement), ``_without 2020``, and ``_more``, the difference to the
+        last row, with its interval and its p-value, adjusted over rows by Benjamini and Yekutieli.
     """
-    later = {year: values for year, values in profiles.correlations.items() if year > LAST_CHOICE}
-    nobody = np.full(len(profiles.companies), -1)
-    groupings = [
-        profiles.sic if name == "SIC hierarchy" else Grouping(name, nobody, similarity)
-        for name, similarity in similarities.items()
-    ]
-    outcome = compare(groupings, later, without=(2020,), null_draws=1, bootstrap_draws=draws)
-    names = {"at_sic4_pairs": "top", "peers5": "peers", "at_sic4_pairs_capped": "capped", "lift_in_sic2": "lift"}
-    labels = [grouping.name for grouping in groupings]
+    later = {year: values for year, values in sorted(profiles.correlations.items()) if year > LAST_CHOICE}
+    resamples = Resamples(len(profiles.companies), len(later), draws, seed)
+    means: dict[tuple[str, str], list[float]] = {}
+    spreads: dict[tuple[str, str], list[np.ndarray]] = {}
+    for name, similarity in similarities.items():
+        ranked = ranking(similarity)
+        for values in later.values():
+            for figure, (pairs, scored) in figures(similarity, ranked, profiles, values).items():
+                means.setdefault((name, figure), []).append(pairs.mean(scored))
+                spreads.setdefault((name, figure), []).append(resamples.year(pairs, scored))
+    over = {key: resamples.over_years(np.column_stack(spread)) for key, spread in spreads.items()}
+    early = [place for place, year in enumerate(later) if year != 2020]
+    last = [*similarities][-1]
     table = pd.DataFrame(index=pd.Index([*similarities], name="row"))
-    for figure, short in names.items():
-        for span, suffix in (("all", ""), ("without 2020", " without 2020")):
-            e = outcome.estimates
-            rows = e[(e["years"] == span) & (e["figure"] == figure)].set_index("grouping").reindex(labels)
-            table[f"{short}{suffix}"] = rows["value"].to_numpy()
-            if span == "all":
-                table[f"{short}_low"], table[f"{short}_high"] = rows["low"].to_numpy(), rows["high"].to_numpy()
-        d = outcome.differences
-        rows = d[(d["years"] == "all") & (d["figure"] == figure) & (d["second"] == labels[-1])].set_index("first")
-        rows = rows.reindex(labels)
-        table[f"{short}_more"] = rows["difference"].to_numpy()
-        table[f"{short}_more_low"], table[f"{short}_more_high"] = rows["low"].to_numpy(), rows["high"].to_numpy()
-        table[f"{short}_p"] = adjusted(rows["p_value"].to_numpy(), dependence=True)
-    own = replace(profiles, correlations={year: without_level(values) for year, values in later.items()})
-    yearly = {name: yearly_yardsticks(similarity, own).mean() for name, similarity in similarities.items()}
-    for figure in ("top", "peers"):
-        table[f"own {figure}"] = [yearly[name][figure] for name in similarities]
+    for figure in dict.fromkeys(figure for _, figure in means):
+        own = {name: np.array(means[name, figure]) for name in similarities}
+        more = {name: over[name, figure] - over[last, figure] for name in similarities}
+        table[figure] = [own[name].mean() for name in similarities]
+        table[f"{figure}_low"], table[f"{figure}_high"] = zip(*(interval(over[n, figure]) for n in own), strict=True)
+        table[f"{figure}_without 2020"] = [own[name][early].mean() for name in similarities]
+        table[f"{figure}_more"] = table[figure] - table.loc[last, figure]
+        table[f"{figure}_more_low"], table[f"{figure}_more_high"] = zip(*map(interval, more.values()), strict=True)
+        p_values = [np.nan if name == last else paired_p_value(spread) for name, spread in more.items()]
+        table[f"{figure}_p"] = adjusted(np.array(p_values), dependence=True)
     return table
+
+
+def figures(
+    similarity: np.ndarray, ranked: Ranking, profiles: Profiles, values: np.ndarray
+) -> dict[str, tuple[Pairs, np.ndarray]]:
+    """Which pairs each figure of `final_look` is a mean of in a year, and of which values."""
+    available = finite_pairs(values)
+    coarse = [*profiles.sic.levels.values()][-1]
+    count = len(grouped_pairs(profiles.sic.labels, available).i)
+    among = ranked.among(available)
+    inside = among.among(np.equal.outer(coarse, coarse))
+    top, peers = among.top(count), nearest(similarity, available, (PEERS,))[PEERS]
+    own = without_level(values)
+    return {
+        "top": (top, values),
+        "peers": (peers, values),
+        "capped": (among.top_capped(count, coarse, CAP * count), values),
+        "inside": (inside.top(len(inside.i) / 2), values),
+        "own top": (top, own),
+        "own peers": (peers, own),
+    }
 
 
 def without_level(values: np.ndarray) -> np.ndarray:

@@ -95,9 +95,10 @@ def pooling_trials(latents: Latents) -> Iterator[Trial]:
         "PCA 50 %": lambda: PcaCosine(0.5),
         "log, length control, PCA 50 %": lambda: PcaCosine(0.5, length_control=True, log=True),
     }
-    scaled = ["log x idf", "standardised", "log, standardised"]
-    for pool in ("sum", "count", "log_sum", "max", "mean", "log_length"):
-        for name in scaled if pool in ("mean", "log_length") else estimators:
+    some = ["log x idf", "standardised", "log, standardised"]
+    chosen = {"sum": [*estimators], "count": [*estimators], "max": ["cosine", *some], "log_sum": ["cosine", *some]}
+    for pool, names in (chosen | {"mean": some, "log_length": some}).items():
+        for name in names:
             yield Trial(
                 family,
                 f"{pool}, {name}",
@@ -110,7 +111,7 @@ def token_trials(latents: Latents) -> Iterator[Trial]:
     """Powers of pooled latents, and weights of tokens; then latents of nearly every profile left out."""
     family = "SAE: powers and weights of tokens"
     for weighting in WEIGHTINGS:
-        for pool in ("sum", "count", "log_sum"):
+        for pool in ("sum", "count"):
             for power in (0.35, 0.5, 0.7, 1.0):
                 name = f"{pool}, {weighting} tokens, power {power}"
                 if (weighting, power) != ("plain", 1.0):  # one of `pooling_trials`
@@ -147,8 +148,9 @@ def residual_trials(means: Mapping[tuple[int, str], np.ndarray]) -> Iterator[Tri
     for (block, weighting), x in means.items():
         name = f"block {block}, mean over {weighting} tokens"
         yield Trial("residual mean", f"{name}, standardised", lambda _, x=x: of(StandardisedCosine(), x))
-        yield Trial("residual mean", f"{name}, PCA 90 %", lambda _, x=x: of(PcaCosine(), x))
         yield Trial("residual mean", f"{name}, standardised, root", lambda _, x=x: signed_root(x))
+        if weighting == "plain":
+            yield Trial("residual mean", f"{name}, PCA 90 %", lambda _, x=x: of(PcaCosine(), x))
 
 
 def signed_root(x: np.ndarray) -> np.ndarray:
@@ -161,7 +163,7 @@ def word_trials(profiles: Profiles, yardstick: np.ndarray) -> Iterator[Trial]:
     """TF-IDF as in the yardsticks, then with other counts, weights and vocabularies."""
     yield Trial("TF-IDF", "as in the yardsticks", fixed(yardstick))
     for longest, least in ((1, 5), (1, 2), (1, 20), (2, 5)):
-        for count in ("log", "root", "presence"):
+        for count in ("log", "root"):
             for power in (0.5, 1.0, 1.5, 2.0, 3.0):
                 yield Trial(
                     "TF-IDF",
@@ -171,11 +173,11 @@ def word_trials(profiles: Profiles, yardstick: np.ndarray) -> Iterator[Trial]:
 
 
 def words(profiles: Profiles, count: str, power: float, longest: int, least: int) -> np.ndarray:
-    """Cosine of word counts (``log``: 1 + log; ``root``; ``presence``) times idf to a power, English stop words out."""
+    """Cosine of word counts (``log``: 1 + log; ``root``) times idf to a power, English stop words out."""
     vectoriser = CountVectorizer(stop_words="english", ngram_range=(1, longest), min_df=least)
     x = sp.csr_array(vectoriser.fit_transform(profiles.companies["text"]), dtype=float)
     idf = 1 + np.log((1 + x.shape[0]) / (1 + np.diff(sp.csc_array(x).indptr)))
-    x.data = {"log": 1 + np.log(x.data), "root": np.sqrt(x.data), "presence": np.ones(len(x.data))}[count]
+    x.data = {"log": 1 + np.log(x.data), "root": np.sqrt(x.data)}[count]
     return of(Cosine(), sp.csr_array(x @ sp.diags_array(idf**power)))
 
 

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     import torch
 
     from companysim.encoding.llm import ResidualStream
-    from companysim.encoding.sae import SAE
 
 BLOCKS = (8, 12, 16, 20, 23, 26, 28)
 PART = 128  # profiles saved at once
@@ -62,22 +61,39 @@ class Tokens:
                 parts.append(part.get_tensor(f"block {block}"))
         return torch.cat(parts)
 
-    def mean(self, hidden: torch.Tensor, weighting: str = "plain") -> np.ndarray:
-        """Weighted mean of each profile's rows of `hidden`, massive activations left out, shape (profiles, width)."""
-        rows = hidden.float().numpy()
-        weight = self.weights[WEIGHTINGS.index(weighting)] * rows.any(axis=1)
-        total = np.bincount(self.document, weight, self.profiles)
-        average = sp.csr_array((weight / total[self.document], (self.document, np.arange(len(rows)))))
-        result: np.ndarray = average @ rows
-        return result
+    def means(self, hidden: torch.Tensor) -> np.ndarray:
+        """Weighted means of each profile's rows of `hidden`, massive activations left out.
 
-    def latents(self, hidden: torch.Tensor, sae: SAE) -> Latents:
-        """Encode the rows of `hidden` but for massive activations."""
-        kept = hidden.any(dim=1)
-        codes = sae.encode(hidden[kept].float())
-        counted = np.flatnonzero(kept.numpy())
-        active = tuple(part.numpy() for part in codes)
-        return Latents(self.document[counted], self.weights[:, counted], *active, self.profiles, sae.n_latents)
+        Returns
+        -------
+        ndarray, shape (weightings, profiles, width)
+        """
+        rows = hidden.float().numpy()
+        counts = rows.any(axis=1)
+        found = []
+        for weight in self.weights * counts:
+            total = np.bincount(self.document, weight, self.profiles)
+            average = sp.csc_array((weight / total[self.document], (self.document, np.arange(len(rows)))))
+            found.append(average @ rows)
+        return np.stack(found)
+
+    def latents(self, block: int, sae: Path, store: Path) -> Latents:
+        """Encode the residual stream after `block` but for massive activations, or read what `store` has of it."""
+        from safetensors.numpy import load_file, save_file
+
+        from companysim.encoding.sae import load_sae
+
+        if not store.is_file():
+            hidden, encoder = self.hidden(block), load_sae(sae)
+            kept = hidden.any(dim=1)
+            found = encoder.encode(hidden[kept].float())._asdict()
+            arrays = {name: part.numpy() for name, part in found.items()}
+            arrays |= {"kept": kept.numpy(), "n_latents": np.array([encoder.n_latents])}
+            save_file(arrays, store)
+        arrays = load_file(store)
+        kept = arrays.pop("kept")
+        size = int(arrays.pop("n_latents")[0])
+        return Latents(self.document[kept], self.weights[:, kept], **arrays, profiles=self.profiles, n_latents=size)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ import profile_trials as trials
 from profile_vectors import WEIGHTINGS, Latents, token_weights
 from profile_yardsticks import Profiles, load_profiles, tfidf_similarity, yardsticks
 
-from companysim.benchmark import classification
+from companysim.benchmark import Grouping, classification, compare
+from companysim.benchmark.weights import grouped_pairs
 from companysim.similarity import Cosine
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -248,6 +249,36 @@ def test_final_look_scores_only_later_years(judge: study.Judge) -> None:
     assert table.loc["MiniLM", "top"] == pytest.approx(expected["top"])
     assert table.loc["MiniLM", "peers"] == pytest.approx(expected["peers"])
     assert table.loc["MiniLM", "top_more"] == pytest.approx(table.loc["MiniLM", "top"] - table.loc["TF-IDF", "top"])
+    assert table.loc["TF-IDF", ["top_more", "top_more_low", "top_more_high"]].tolist() == [0, 0, 0]
+    assert (table["top_low"] < table["top"]).all()
+    assert (table["top"] < table["top_high"]).all()
+
+
+def test_final_figures_are_the_benchmarks() -> None:
+    given = profiles()
+    later = {y: v for y, v in given.correlations.items() if y > study.LAST_CHOICE}
+    rows = {"SIC hierarchy": given.sic.similarity, **others()}
+    table = study.final_look(rows, given, draws=200)
+    nobody = np.full(N, -1)
+    groupings = [given.sic, *(Grouping(name, nobody, own) for name, own in others().items())]
+    outcome = compare(groupings, later, without=(2020,), null_draws=1, bootstrap_draws=200)
+    names = {"top": "at_sic4_pairs", "peers": "peers5", "capped": "at_sic4_pairs_capped"}
+    for mine, theirs in names.items():
+        for row in others():
+            found = outcome.estimates.query("years == 'all' and grouping == @row and figure == @theirs").iloc[0]
+            assert table.loc[row, [mine, f"{mine}_low", f"{mine}_high"]].tolist() == pytest.approx(
+                [found["value"], found["low"], found["high"]], abs=1e-6
+            )
+            assert table.loc[row, f"{mine}_without 2020"] == pytest.approx(
+                outcome.value(row, theirs, "without 2020")
+            )
+        found = outcome.differences.query("years == 'all' and figure == @theirs and first == 'MiniLM'").iloc[0]
+        assert table.loc["MiniLM", f"{mine}_more"] == pytest.approx(found["difference"])
+        assert table.loc["MiniLM", f"{mine}_more_high"] == pytest.approx(found["high"], abs=1e-6)
+    coarse = [*given.sic.levels.values()][-1]
+    whole = np.mean([grouped_pairs(coarse, np.isfinite(v)).mean(v) for v in later.values()])
+    lift = outcome.value("MiniLM", "lift_in_sic2")
+    assert table.loc["MiniLM", "inside"] == pytest.approx(whole + lift)
 
 
 def test_published_yardsticks_of_the_shared_profiles() -> None:

@@ -41,10 +41,13 @@ def test_the_pass_is_the_librarys_at_every_depth(tmp_path: Path, monkeypatch: py
     for block in range(3):
         wanted = encode(stream(block), sae, TEXTS)
         hidden = tokens.hidden(block)
-        np.testing.assert_allclose(tokens.mean(hidden), wanted.residual_mean, atol=0.01)  # kept in bfloat16
+        np.testing.assert_allclose(tokens.means(hidden)[0], wanted.residual_mean, atol=0.01)  # kept in bfloat16
         np.testing.assert_array_equal(np.bincount(document[hidden.any(dim=1).numpy()]), wanted.pooled.tokens)
     wanted = encode(stream(1), sae, TEXTS)
-    latents = tokens.latents(tokens.hidden(1), sae)
+    latents = tokens.latents(1, tmp_path / "sae", tmp_path / "latents.safetensors")
+    (tmp_path / "sae").rename(tmp_path / "gone")
+    again = tokens.latents(1, tmp_path / "sae", tmp_path / "latents.safetensors")
+    assert (again.pooled("sum") != latents.pooled("sum")).nnz == 0
     for pool in ("sum", "mean", "max", "count", "log_length"):
         theirs, mine = wanted.pooled.matrix(pool).toarray(), latents.pooled(pool).toarray()
         assert np.abs(mine - theirs).mean() < 0.02 * theirs.mean(), pool  # a k-th latent may change
@@ -73,6 +76,12 @@ def test_parts_are_joined_and_not_made_again(tmp_path: Path, monkeypatch: pytest
     assert made == [0, 1, 2, 1]
     np.testing.assert_array_equal(tokens.document, np.repeat(np.arange(5), 2))
     np.testing.assert_array_equal(tokens.ids, np.repeat([1, 2, 3, 4, 5], 2))
-    np.testing.assert_allclose(tokens.mean(tokens.hidden(8)).ravel(), [1, 2, 3, 4, 5])
-    weighted = tokens.mean(tokens.hidden(8), "idf")
-    np.testing.assert_allclose(weighted.ravel(), [1, 2, 3, 4, 5])
+    np.testing.assert_allclose(tokens.means(tokens.hidden(8))[0].ravel(), [1, 2, 3, 4, 5])
+
+
+def test_means_by_hand() -> None:
+    weights = np.array([[1.0, 1, 1, 1], [2, 6, 1, 5]])
+    tokens = profile_vectors.Tokens(np.array([0, 0, 1, 1]), np.arange(4), 2, (), weights)
+    hidden = torch.tensor([[1.0, 0], [3, 4], [7, 1], [0, 0]]).bfloat16()  # the last is a massive activation
+    expected = [[[2, 2], [7, 1]], [[2.5, 3], [7, 1]]]
+    np.testing.assert_allclose(tokens.means(hidden), expected)
