@@ -60,7 +60,7 @@ LAST_CHOICE = 2013
 LAST_FIT = 2008
 DRAWS = 1000
 SAE_BLOCK = 26
-OWN = tuple(Own(block, latents, 32) for block, latents in ((26, 4096), (28, 4096), (26, 8192), (26, 1024), (12, 4096)))
+OWN = (Own(SAE_BLOCK, 4096, 32),)
 SAE, RESIDUAL, WORDS, MINILM = "SAE", "residual mean", "TF-IDF", "MiniLM"
 
 

@@ -239,7 +239,7 @@ def without_hubs(similarity: np.ndarray, k: int) -> np.ndarray:
 
 def learned_trials(family: str, start: Trial) -> Iterator[Trial]:
     """`learned` on a family's best, alone and averaged with it."""
-    for ridge in (0.1, 0.3, 1.0, 3.0):
+    for ridge in (0.1, 0.3, 1.0, 3.0, 10.0, 30.0):
         fit = cache_last(lambda past, ridge=ridge: learned(start.build({}), past, ridge))
         yield Trial(family, f"{start.name}; learned, ridge {ridge}", fit, True)
         name = f"{start.name}; mean of itself and learned, ridge {ridge}"
