@@ -72,7 +72,7 @@ class Tokens:
         counts = rows.any(axis=1)
         found = []
         for weight in self.weights * counts:
-            total = np.bincount(self.document, weight, self.profiles)
+            total = np.maximum(np.bincount(self.document, weight, self.profiles), 1e-12)  # no shared word: zeros
             average = sp.csc_array((weight / total[self.document], (self.document, np.arange(len(rows)))))
             found.append(average @ rows)
         return np.stack(found)

@@ -59,7 +59,7 @@ def others() -> dict[str, np.ndarray]:
 
 def inputs(seed: int = 0, later: int = 0) -> study.Inputs:
     rng = np.random.default_rng(6)
-    means = {(block, "plain"): rng.normal(size=(N, 6)) for block in (3, 5)}
+    means = {(block, "plain"): rng.normal(size=(N, 6)) for block in (3, 26)}
     texts = others()
     return study.Inputs(
         profiles(seed, later), latents(), {"own": latents(7)}, means, texts["MiniLM"], texts["TF-IDF"]
@@ -281,6 +281,21 @@ def test_final_figures_are_the_benchmarks() -> None:
     assert table.loc["MiniLM", "inside"] == pytest.approx(whole + lift)
 
 
+def test_one_command_prints_every_trial_and_the_final_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(study, "load", lambda data, cache: inputs())
+    monkeypatch.setattr("sys.argv", ["profile_study.py", "--cache", str(tmp_path), "--final"])
+    study.main()
+    printed = capsys.readouterr().out
+    tried, final = pd.read_csv(tmp_path / "trials.csv"), pd.read_csv(tmp_path / "final.csv")
+    assert f"{len(tried)} trials" in printed
+    assert all(f"| {name} |" in printed for name in final["row"])
+    assert [*final["row"][[0, len(final) - 1]]] == ["random", "TF-IDF"]
+    assert final.loc[0, "top"] == pytest.approx(final.loc[0, "peers"], abs=0.02)
+
+
+@pytest.mark.slow
 def test_published_yardsticks_of_the_shared_profiles() -> None:
     if not SHARED.is_dir():
         pytest.skip("needs the project's shared data, ../shared/data")
