@@ -1,7 +1,8 @@
 """How far does SAE similarity go on the shared company profiles? The study of docs/STUDY.md, start to end.
 
-Usage: ``python pipelines/profile_study.py --data ../shared/data --cache DIR`` prints its tables as Markdown. The cache
-keeps the language model's pass, embeddings and the figures of similarities already scored, so a stopped run goes on.
+Usage: ``python pipelines/profile_study.py --data ../shared/data --cache DIR --final`` prints its tables as Markdown.
+The cache keeps the language model's pass, the SAEs trained, embeddings and the figures of similarities already scored,
+so a stopped run goes on.
 
 Every choice is made by `choose`, which is given return correlations of 2003 to 2013 and no others. A trial that reads
 returns is fitted on years to 2008 and judged on 2009 to 2013; the others are judged on 2003 to 2013. Judged means: the
@@ -14,57 +15,98 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import scipy.sparse as sp
-from profile_vectors import WEIGHTINGS, Tokens, read
-from profile_yardsticks import Profiles, load_profiles, minilm_similarity, tfidf_similarity, yearly_yardsticks
-
-from companysim.benchmark import Grouping, adjusted, compare
-from companysim.similarity import (
-    Cosine,
-    Jaccard,
-    LogIdfCosine,
-    PcaCosine,
-    SaturatedCosine,
-    Similarity,
-    StandardisedCosine,
-    SupervisedCosine,
+from profile_saes import Own, own_latents
+from profile_trials import (
+    Trial,
+    cache_last,
+    combinations,
+    fixed,
+    learned_trials,
+    mean_correlations,
+    of,
+    pooling_trials,
+    powered,
+    refinements,
+    residual_trials,
+    selection_trials,
+    token_trials,
+    word_trials,
 )
+from profile_vectors import BLOCKS, WEIGHTINGS, Latents, Tokens, read
+from profile_yardsticks import (
+    PEERS,
+    Profiles,
+    load_profiles,
+    minilm_similarity,
+    tfidf_similarity,
+    yearly_yardsticks,
+)
+
+from companysim.benchmark.comparison import CAP
+from companysim.benchmark.metrics import finite_pairs
+from companysim.benchmark.multiple import adjusted, paired_p_value
+from companysim.benchmark.resampling import Resamples, interval
+from companysim.benchmark.weights import Pairs, Ranking, grouped_pairs, nearest, ranking
+from companysim.similarity import Cosine, PcaCosine, StandardisedCosine
 
 LAST_CHOICE = 2013
 LAST_FIT = 2008
 DRAWS = 1000
-FOLDS = 10
-COMPONENTS = 300
-Correlations = Mapping[int, np.ndarray]
-Build = Callable[[Correlations], np.ndarray]
+SAE_BLOCK = 26
+OWN = (Own(SAE_BLOCK, 4096, 32), Own(SAE_BLOCK, 1024, 32), Own(28, 4096, 32))
+SAE, RESIDUAL, WORDS, MINILM = "SAE", "residual mean", "TF-IDF", "MiniLM"
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One way to make a similarity.
+class Inputs:
+    """What trials are made of.
 
     Attributes
     ----------
-    family : str
-        The best of each goes to the final look.
-    name : str
-    build : callable
-        Return correlations of past years -> similarity of all companies, shape (n, n).
-    supervised : bool
-        Whether `build` reads the correlations.
+    profiles : Profiles
+    latents : Latents
+        Of the sample SAE.
+    own : dict of Latents
+        Of the SAEs trained on the profiles, by name.
+    means : dict of ndarray
+        Of the residual stream, by block and weighting.
+    minilm, tfidf : ndarray, shape (n, n)
     """
 
-    family: str
-    name: str
-    build: Build
-    supervised: bool = False
+    profiles: Profiles
+    latents: Latents
+    own: dict[str, Latents]
+    means: dict[tuple[int, str], np.ndarray]
+    minilm: np.ndarray
+    tfidf: np.ndarray
+
+
+def load(data: Path, cache: Path, sae: Path = Path("data/sae")) -> Inputs:
+    """Read the profiles and make, or read, everything that needs a language model."""
+    profiles = load_profiles(data)
+    tokens: Tokens = read(profiles.companies["text"].tolist(), cache / "tokens")
+    means = {}
+    for block in BLOCKS:
+        found = tokens.means(tokens.hidden(block)).astype(float)
+        means |= {(block, weighting): x for weighting, x in zip(WEIGHTINGS, found, strict=True)}
+    stored = cache / "minilm.npy"
+    if not stored.is_file():
+        np.save(stored, minilm_similarity(profiles))
+    return Inputs(
+        profiles,
+        tokens.latents(SAE_BLOCK, sae, cache / "sample-sae.safetensors"),
+        {str(own): own_latents(own, tokens, cache) for own in OWN},
+        means,
+        np.load(stored),
+        tfidf_similarity(profiles),
+    )
 
 
 @dataclass
@@ -78,14 +120,18 @@ class Judge:
     store : path, optional
         JSON file of figures by digest of the similarity.
     rows : list of dict
-        Trials in order: family, name, figures, ``score``.
+        Trials in order: family, trial, figures, ``score``, ``best so far``.
     best : dict of str to Trial
+        By family.
+    scores : dict of str to float
+        Of the best.
     """
 
     profiles: Profiles
     store: Path | None = None
     rows: list[dict[str, Any]] = field(default_factory=list)
     best: dict[str, Trial] = field(default_factory=dict)
+    scores: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         past = {year: values for year, values in self.profiles.correlations.items() if year <= LAST_CHOICE}
@@ -98,16 +144,14 @@ class Judge:
         """Score trials; a tie goes to the one tried first."""
         past = self.profiles.correlations
         early = {year: values for year, values in past.items() if year <= LAST_FIT}
-        top = {row["family"]: row["score"] for row in self.rows if row["best so far"]}
         for trial in trials:
             yearly = self._yearly(trial.build(early if trial.supervised else {}))
             late = yearly.loc[[year for year in yearly.index if year > LAST_FIT]].mean()
             whole = yearly.mean() if not trial.supervised else late * np.nan
             score = float((late if trial.supervised else whole).mean())
-            found = score > top.get(trial.family, -np.inf)
+            found = score > self.scores.get(trial.family, -np.inf)
             if found:
-                top[trial.family] = score
-                self.best[trial.family] = trial
+                self.scores[trial.family], self.best[trial.family] = score, trial
             self.rows.append(
                 {
                     "family": trial.family,
@@ -117,14 +161,19 @@ class Judge:
                     "top 2009-13": late["top"],
                     "peers 2009-13": late["peers"],
                     "score": score,
-                    "best so far": found,
+                    "best so far": "*" if found else "",
                 }
             )
         if self.store is not None:
             self.store.write_text(json.dumps(self.known))
 
+    def best_of(self, family: str, among: Sequence[str]) -> Trial:
+        """Name the best of several families: its similarity is kept, since others are made of it."""
+        trial = self.best[max(among, key=lambda name: self.scores[name])]
+        return replace(trial, family=family, build=cache_last(trial.build))
+
     def _yearly(self, similarity: np.ndarray) -> pd.DataFrame:
-        digest = hashlib.sha256(similarity.tobytes())
+        digest = hashlib.sha256(np.round(similarity, 9).tobytes())
         for year, values in sorted(self.profiles.correlations.items()):
             digest.update(f"{year}".encode() + values.tobytes())
         key = digest.hexdigest()
@@ -133,327 +182,145 @@ class Judge:
         return pd.DataFrame(self.known[key], index=sorted(self.profiles.correlations))
 
 
-def of(estimator: Similarity, vectors: Any) -> np.ndarray:
-    """Similarity of all rows by a library estimator fitted on them."""
-    result: np.ndarray = estimator.similarity(estimator.fit(vectors).transform(vectors))
-    return result
-
-
-def combined(*similarities: np.ndarray, weights: Sequence[float] | None = None) -> np.ndarray:
-    """Weighted mean of similarities, each z-scored over all pairs."""
-    above = np.triu_indices(len(similarities[0]), 1)
-    total = np.zeros_like(similarities[0])
-    for similarity, weight in zip(similarities, weights or [1.0] * len(similarities), strict=True):
-        pairs = similarity[above]
-        total += weight * (similarity - pairs.mean()) / pairs.std()
-    return total / sum(weights or [1.0] * len(similarities))
-
-
-def expanded(similarity: np.ndarray, k: int) -> np.ndarray:
-    """Cosines of vectors each averaged with its `k` nearest, weighted by similarity (query expansion).
-
-    Given cosines S this needs no vectors: ``A S A'`` with A the averaging, divided by the new norms.
-    """
-    off = similarity - 2 * np.eye(len(similarity))
-    nearest = np.argsort(-off, axis=1, kind="stable")[:, :k]
-    average = np.eye(len(similarity))
-    np.put_along_axis(average, nearest, np.take_along_axis(off, nearest, axis=1).clip(min=0), axis=1)
-    moved = average @ similarity @ average.T
-    norms = np.sqrt(np.diag(moved))
-    result: np.ndarray = moved / np.outer(norms, norms)
-    return (result + result.T) / 2
-
-
-def learned(similarity: np.ndarray, correlations: Correlations, ridge: float, seed: int = 0) -> np.ndarray:
-    """Return correlation expected from text: a bilinear form of text vectors, fitted by ridge regression.
-
-    Z holds a constant and the leading principal components of the similarity. The matrix M minimises the squared
-    difference of ``Z M Z'`` to the mean correlations C of past years: ``M = P C P'``, ``P = (Z'Z + ridge I)^-1 Z'``.
-    C has no diagonal; it is filled from the fit, twice. A pair is predicted by an M that has seen no return of either
-    of its companies (ten folds of companies), so that no company is recognised: only what words mean is learned.
-    """
-    n = len(similarity)
-    stack = np.stack(list(correlations.values()))
-    known = np.isfinite(stack).sum(axis=0)
-    target = np.divide(np.nansum(stack, axis=0), known, out=np.zeros((n, n)), where=known > 0)
-    level = target[known > 0].mean()
-    target = np.where(known > 0, target - level, 0.0)
-    centred = similarity - similarity.mean(axis=0) - similarity.mean(axis=1)[:, None] + similarity.mean()
-    values, vectors = np.linalg.eigh(centred)
-    kept = np.argsort(-values)[: min(COMPONENTS, int((values > 1e-9 * values[-1]).sum()))]
-    z = np.hstack([np.ones((n, 1)), vectors[:, kept] * np.sqrt(values[kept])])
-    penalty = ridge * np.eye(z.shape[1])
-    penalty[0, 0] = 1e-9  # the constant
-    fold = np.random.default_rng(seed).permutation(n) % FOLDS
-    result = np.zeros((n, n))
-    for a in range(FOLDS):
-        for b in range(a, FOLDS):
-            seen = (fold != a) & (fold != b)
-            own, c = z[seen], target[np.ix_(seen, seen)]
-            project = np.linalg.solve(own.T @ own + penalty, own.T)
-            for _ in range(3):
-                form = project @ c @ project.T
-                np.fill_diagonal(c, np.einsum("ij,jk,ik->i", own, form, own, optimize=True))
-            block = z[fold == a] @ form @ z[fold == b].T
-            result[np.ix_(fold == a, fold == b)] = block
-            result[np.ix_(fold == b, fold == a)] = block.T
-    return (result + result.T) / 2 + level
-
-
-def weighted_latents(vectors: Any, latents: int, alpha: float, correlations: Correlations) -> np.ndarray:
-    """`SupervisedCosine` of one vintage of texts: each training year sees the same rows."""
-    years = sorted(correlations)
-    estimator = SupervisedCosine(max(years), latents, alpha=alpha)
-    rows = sp.vstack([sp.csr_array(vectors)] * len(years), format="csr")
-    estimator.fit(sp.csr_array(rows), dict(correlations), np.repeat(years, vectors.shape[0]))
-    result: np.ndarray = estimator.similarity(estimator.transform(vectors))
-    return result
-
-
-def sae_trials(tokens: Tokens) -> Iterator[Trial]:
-    """Pools times weightings of the latents. Pools that only scale rows are left out where a cosine ignores that."""
-    estimators: dict[str, Callable[[], Similarity]] = {
-        "cosine": Cosine,
-        "log x idf": LogIdfCosine,
-        "BM25 k1=1.2 b=0.75": SaturatedCosine,
-        "BM25 k1=10 b=0": lambda: SaturatedCosine(10.0, 0.0),
-        "BM25 k1=100 b=0": lambda: SaturatedCosine(100.0, 0.0),
-        "standardised": StandardisedCosine,
-        "log, standardised": lambda: StandardisedCosine(log=True),
-        "log, length control, standardised": lambda: StandardisedCosine(length_control=True, log=True),
-        "PCA 90 %": PcaCosine,
-        "PCA 50 %": lambda: PcaCosine(0.5),
-        "log, length control, PCA 90 %": lambda: PcaCosine(length_control=True, log=True),
-        "log, length control, PCA 50 %": lambda: PcaCosine(0.5, length_control=True, log=True),
-    }
-    def trial(pool: str, name: str, prepare: Callable[[Any], Any] = lambda x: x) -> Trial:
-        return Trial("SAE", f"{pool}, {name}", lambda _: of(estimators[name](), prepare(tokens.pooled(pool))))
-
-    everything = list(estimators)
-    some = [name for name in everything if "PCA" not in name and "k1=10" not in name]
-    scaled = [name for name in some if name != "cosine" and "length control" not in name]  # of rows only rescaled
-    for pools, chosen in (
-        (("sum", "count", "log_sum"), everything),
-        (("max",), some),
-        (("mean", "log_length"), scaled),
-    ):
-        for pool in pools:
-            for name in chosen:
-                yield trial(pool, name)
-    yield Trial("SAE", "presence, Jaccard", lambda _: of(Jaccard(), tokens.pooled("sum")))
-    for weighting in WEIGHTINGS:
-        for pool in ("sum", "count", "log_sum"):
-            yield Trial("SAE", f"{pool}, {weighting} tokens, root, cosine", _rooted(tokens, pool, weighting))
-    for weighting in WEIGHTINGS[1:]:
-        yield Trial(
-            "SAE",
-            f"sum, {weighting} tokens, cosine",
-            lambda _, weighting=weighting: of(Cosine(), tokens.pooled("sum", weighting)),
-        )
-        for power in (0.35, 0.7):
-            yield Trial(
-                "SAE", f"sum, {weighting} tokens, power {power}, cosine", _rooted(tokens, "sum", weighting, power)
-            )
-
-
-def _rooted(tokens: Tokens, pool: str, weighting: str, power: float = 0.5) -> Build:
-    """Cosine of pooled latents to a power: the root is the Hellinger kernel, up to the length of a row."""
-    return lambda _: of(Cosine(), tokens.pooled(pool, weighting).power(power))
-
-
-def residual_trials(tokens: Tokens) -> Iterator[Trial]:
-    """Blocks times means times weightings of the residual stream, without any SAE."""
-    for block in (4, 8, 12, 16, 18, 20, 22, 23, 24, 25, 26, 27, 28, 29):
-        for weighting, means in zip(WEIGHTINGS, tokens.means, strict=True):
-            x, name = means[block].astype(float), f"block {block}, mean over {weighting} tokens"
-            yield Trial("residual mean", f"{name}, standardised", lambda _, x=x: of(StandardisedCosine(), x))
-            if block in (20, 24, 26, 28):
-                yield Trial("residual mean", f"{name}, PCA 90 %", lambda _, x=x: of(PcaCosine(), x))
-                yield Trial("residual mean", f"{name}, standardised, root", lambda _, x=x: _signed_root(x))
-
-
-def _signed_root(x: np.ndarray) -> np.ndarray:
-    """Take the root of standardised features, of either sign: what the root is to latents."""
-    z = StandardisedCosine().fit_transform(x)
-    return of(Cosine(), np.sign(z) * np.sqrt(np.abs(z)))
-
-
-def expansions(family: str, start: Trial) -> Iterator[Trial]:
-    """Query expansion of a family's best."""
-    for k in (2, 5):
-        yield Trial(family, f"{start.name}; expanded by {k}", lambda _, k=k: expanded(start.build({}), k))
-
-
-def learned_trials(family: str, start: Trial) -> Iterator[Trial]:
-    """`learned` on a family's best, alone and averaged with it."""
-    for ridge in (0.1, 0.3, 1.0, 3.0):
-        fit = cache_last(lambda past, ridge=ridge: learned(start.build({}), past, ridge))
-        yield Trial(f"{family}, supervised", f"{start.name}; learned, ridge {ridge}", fit, True)
-        yield Trial(
-            f"{family}, supervised",
-            f"{start.name}; mean of itself and learned, ridge {ridge}",
-            lambda past, fit=fit: combined(start.build({}), fit(past)),
-            True,
-        )
-
-
-def cache_last(build: Build) -> Build:
-    """Remember the last result, by the years it was fitted on."""
-    held: dict[tuple[int, ...], np.ndarray] = {}
-
-    def remembered(past: Correlations) -> np.ndarray:
-        key = tuple(sorted(past))
-        if key not in held:
-            held.clear()
-            held[key] = build(past)
-        return held[key]
-
-    return remembered
-
-
-def combinations(
-    family: str, parts: Mapping[str, Build], sets: Sequence[Sequence[str]], supervised: bool = False
-) -> Iterator[Trial]:
-    """Averages of z-scored similarities; a part named twice counts twice."""
-    for names in sets:
-        yield Trial(
-            family,
-            " + ".join(names),
-            lambda past, names=names: combined(*(parts[name](past) for name in names)),
-            supervised,
-        )
-
-
-def choose(profiles: Profiles, tokens: Tokens, others: Mapping[str, np.ndarray], store: Path | None = None) -> Judge:
+def choose(inputs: Inputs, store: Path | None = None) -> Judge:
     """Try everything on years to 2013.
 
     Parameters
     ----------
-    profiles : Profiles
+    inputs : Inputs
         Correlations of later years are dropped before anything is looked at.
-    tokens : Tokens
-    others : mapping of str to ndarray, shape (n, n)
-        ``TF-IDF`` and ``MiniLM``.
     store : path, optional
         Remembers figures.
     """
-    judge = Judge(profiles, store)
-    constant = {name: _fixed(similarity) for name, similarity in others.items()}
-    judge.try_all(list(sae_trials(tokens)))
-    judge.try_all(list(residual_trials(tokens)))
-    judge.try_all([Trial(name, name, build) for name, build in constant.items()])
-    found = {family: judge.best[family] for family in ("SAE", "residual mean", "TF-IDF")}
-    plain = {family: replace(trial, build=cache_last(trial.build)) for family, trial in found.items()}
-    for family, start in plain.items():
-        judge.try_all(list(expansions(f"{family}, expanded", start)))
-    for family, start in plain.items():
-        judge.try_all(list(learned_trials(family, start)))
-    gics, sic = profiles.gics.similarity / 4, profiles.sic.similarity / 3  # codes can learn which groups move, too
-    for name, similarity in (("GICS", gics), ("SIC + GICS", (sic + gics) / 2)):
-        judge.try_all(list(learned_trials("codes", Trial("codes", name, _fixed(similarity)))))
-    rooted = tokens.pooled("sum", "shared idf squared").power(0.5)
-    judge.try_all(
-        [
-            Trial(
-                "SAE, supervised",
-                f"{name}, {latents} latents weighted by score, alpha {alpha}",
-                lambda past, x=x, latents=latents, alpha=alpha: weighted_latents(x, latents, alpha, past),
-                True,
-            )
-            for name, x in (("sum", tokens.pooled("sum")), ("sum, shared idf squared tokens, root", rooted))
-            for latents in (500, 1000, 2500)
-            for alpha in (0.5, 1.0)
-        ]
-    )
-    parts: dict[str, Build] = {family: cache_last(trial.build) for family, trial in judge.best.items()}
-    parts |= {"SIC": _fixed(profiles.sic.similarity), "GICS": _fixed(profiles.gics.similarity)}
-    sae, residual, words, mini = "SAE", "residual mean", "TF-IDF", "MiniLM"
-    rest = [[residual, words], [words, mini], [residual, words, mini], [residual, words, words]]
-    mixed = [[sae, words], [sae, residual], [sae, words, words], [sae, residual, words], [sae, words, mini]]
-    mixed += [[sae, residual, words, mini]]
-    codes = [[sae, "SIC"], [sae, "GICS"], [sae, "SIC", "GICS"], [sae, words, "GICS"], [sae, words, "SIC", "GICS"]]
-    bare = [[name, *other[1:]] for name in (residual, words) for other in codes[:3]]
-    bare += [[residual, words, "GICS"], [residual, words, "SIC", "GICS"]]
-    judge.try_all(list(combinations("SAE and others", parts, mixed)))
+    judge = Judge(inputs.profiles, store)
+    pooling, powers = "SAE: pooling and weights of latents", "SAE: powers and weights of tokens"
+    judge.try_all(list(pooling_trials(inputs.latents)))
+    judge.try_all(list(token_trials(inputs.latents)))
+    depth = "SAE: depth and width"
+    for name, latents in inputs.own.items():
+        for weighting, power in (("plain", 1.0), ("plain", 0.5), ("shared idf squared", 0.5)):
+            build = powered(latents, "sum", weighting, power)
+            judge.try_all([Trial(depth, f"{name}: sum, {weighting} tokens, power {power}", build)])
+    judge.try_all(list(residual_trials(inputs.means)))
+    judge.try_all(list(word_trials(inputs.profiles, inputs.tfidf)))
+    judge.try_all([Trial(MINILM, "mean pool", fixed(inputs.minilm))])
+    found = {family: judge.best_of(family, [family]) for family in (RESIDUAL, WORDS, MINILM)}
+    found[SAE] = judge.best_of(SAE, [pooling, powers, depth])
+    for family, start in found.items():
+        judge.try_all([*([start] if family == SAE else []), *refinements(family, start)])
+    plain = {family: judge.best_of(family, [family]) for family in found}
+
+    gics, sic = inputs.profiles.gics.similarity / 4, inputs.profiles.sic.similarity / 3
+    codes = Trial("codes", "SIC + GICS", fixed((sic + gics) / 2))  # codes can learn which groups move, too
+    judge.try_all([codes])
+    for family, start in (plain | {"codes": codes}).items():
+        judge.try_all(list(learned_trials(f"{family}, taught", start)))
+    features = {
+        "sum": inputs.latents.pooled("sum"),
+        "sum of shared idf squared tokens, root": inputs.latents.pooled("sum", "shared idf squared").power(0.5),
+    }
+    judge.try_all(list(selection_trials("SAE, taught", features)))
+
+    parts = {family: trial.build for family, trial in plain.items()}
+    parts |= {"SIC": fixed(inputs.profiles.sic.similarity), "GICS": fixed(inputs.profiles.gics.similarity)}
+    parts |= {name: judge.best_of(name, [name]).build for name in judge.best if name.endswith("taught")}
+    mixed = [[SAE, WORDS], [SAE, RESIDUAL], [SAE, MINILM], [SAE, RESIDUAL, WORDS], [SAE, WORDS, MINILM]]
+    rest = [[RESIDUAL, WORDS], [RESIDUAL, MINILM], [WORDS, MINILM], [RESIDUAL, WORDS, MINILM]]
+    judge.try_all(list(combinations("SAE and others", parts, [*mixed, [SAE, RESIDUAL, WORDS, MINILM]])))
     judge.try_all(list(combinations("others without SAE", parts, rest)))
-    judge.try_all(list(combinations("SAE and codes", parts, codes)))
-    judge.try_all(list(combinations("codes without SAE", parts, bare)))
-    first, second, third = (f"{name}, supervised" for name in (sae, residual, words))
-    mixed = [[first, third], [first, second], [first, second, third], [first, second, third, sae, words]]
-    rest = [[second, third], [second, third, residual, words]]
-    judge.try_all(list(combinations("SAE and others, supervised", parts, mixed, True)))
-    judge.try_all(list(combinations("others without SAE, supervised", parts, rest, True)))
+    for family, texts in (("SAE and codes", [[SAE], [SAE, WORDS]]), ("codes without SAE", [[RESIDUAL], [WORDS]])):
+        sets = [[*own, *more] for own in texts for more in (["SIC"], ["GICS"], ["SIC", "GICS"])]
+        judge.try_all(list(combinations(family, parts, sets)))
+    taught = {family: f"{family}, taught" for family in found}
+    mixed = [[taught[family] for family in names] for names in mixed] + [[*taught.values()]]
+    rest = [[taught[family] for family in names] for names in rest]
+    judge.try_all(list(combinations("SAE and others, taught", parts, mixed, True)))
+    judge.try_all(list(combinations("others without SAE, taught", parts, rest, True)))
     return judge
 
 
-def _fixed(similarity: np.ndarray) -> Build:
-    return lambda _: similarity
-
-
-def final_similarities(
-    judge: Judge, profiles: Profiles, tokens: Tokens, others: Mapping[str, np.ndarray]
-) -> dict[str, np.ndarray]:
+def final_similarities(judge: Judge, inputs: Inputs) -> dict[str, np.ndarray]:
     """Rows of the final table: the yardsticks of METHOD.md, then each family's best, fitted on all years to 2013."""
     past = judge.profiles.correlations
-    stack = np.stack([past[year] for year in sorted(past)])
-    known = np.isfinite(stack).sum(axis=0)
     found = {
-        "SIC hierarchy": profiles.sic.similarity,
-        "GICS hierarchy": profiles.gics.similarity,
-        "residual mean, block 26, standardised": of(StandardisedCosine(), tokens.means[0, 26].astype(float)),
-        "SAE, sum, cosine (default so far)": of(Cosine(), tokens.pooled("sum")),
-        "SAE, sum, PCA 90 % (published recipe)": of(PcaCosine(), tokens.pooled("sum")),
+        "random": np.zeros_like(inputs.tfidf),  # all pairs tie: its expectation
+        "SIC hierarchy": inputs.profiles.sic.similarity,
+        "GICS hierarchy": inputs.profiles.gics.similarity,
+        "MiniLM, mean pool": inputs.minilm,
+        "residual mean, block 26, standardised": of(StandardisedCosine(), inputs.means[SAE_BLOCK, "plain"]),
+        "SAE, sum, cosine (default so far)": of(Cosine(), inputs.latents.pooled("sum")),
+        "SAE, sum, root, cosine": powered(inputs.latents, "sum", "plain")({}),
+        "SAE, sum, PCA 90 % (published recipe)": of(PcaCosine(), inputs.latents.pooled("sum")),
     }
     for family, trial in judge.best.items():
-        if family not in others:
-            found[f"best of {family}"] = trial.build(past)
+        if ":" not in family:
+            found[f"best {family}"] = trial.build(past)
     # What returns alone say, for scale: not a similarity of texts.
-    found["correlation 2003-13"] = np.divide(
-        np.nansum(stack, axis=0), known, out=np.full(known.shape, np.nan), where=known > 0
-    )
-    return found | dict(others)
+    found["mean correlation of 2003-13"] = mean_correlations(past)
+    return found | {"TF-IDF": inputs.tfidf}
 
 
-def final_look(similarities: Mapping[str, np.ndarray], profiles: Profiles, draws: int = DRAWS) -> pd.DataFrame:
+def final_look(
+    similarities: Mapping[str, np.ndarray], profiles: Profiles, draws: int = DRAWS, seed: int = 0
+) -> pd.DataFrame:
     """Every figure of every row on 2014 to 2020, with intervals, and differences to the last row.
 
     Returns
     -------
     DataFrame
-        Indexed by row. ``top`` and ``peers`` are the yardsticks (with ``_low``, ``_high``: firms and years resampled;
-        ``_more``: the difference to the last row, with its interval and p-value, adjusted over rows by Benjamini and
-        Yekutieli); ``capped``: `top` with at most 5 % of the pairs from one SIC-2 group; ``lift``: inside SIC-2
-        groups; ``without 2020``; and ``own``: both yardsticks after each firm's mean correlation of the year is taken
-        off both sides of a pair, so that choosing firms that move with everybody earns nothing.
+        Indexed by row. ``top`` and ``peers`` are the yardsticks; ``capped`` is `top` with at most 5 % of the pairs
+        from one SIC-2 group; ``inside`` the mean correlation of the more similar half of the pairs inside SIC-2 groups;
+        ``own top`` and ``own peers`` the yardsticks after each firm's mean correlation of the year is taken off both
+        sides of a pair, so that choosing firms that move with everybody earns nothing. With ``_low`` and ``_high``
+        (95 % of draws of firms and years with replacement), ``_without 2020``, and ``_more``, the difference to the
+        last row, with its interval and its p-value, adjusted over rows by Benjamini and Yekutieli.
     """
-    later = {year: values for year, values in profiles.correlations.items() if year > LAST_CHOICE}
-    nobody = np.full(len(profiles.companies), -1)
-    groupings = [
-        profiles.sic if name == "SIC hierarchy" else Grouping(name, nobody, similarity)
-        for name, similarity in similarities.items()
-    ]
-    outcome = compare(groupings, later, without=(2020,), null_draws=1, bootstrap_draws=draws)
-    names = {"at_sic4_pairs": "top", "peers5": "peers", "at_sic4_pairs_capped": "capped", "lift_in_sic2": "lift"}
-    labels = [profiles.sic.name if grouping is profiles.sic else grouping.name for grouping in groupings]
+    later = {year: values for year, values in sorted(profiles.correlations.items()) if year > LAST_CHOICE}
+    resamples = Resamples(len(profiles.companies), len(later), draws, seed)
+    means: dict[tuple[str, str], list[float]] = {}
+    spreads: dict[tuple[str, str], list[np.ndarray]] = {}
+    for name, similarity in similarities.items():
+        ranked = ranking(similarity)
+        for values in later.values():
+            for figure, (pairs, scored) in figures(similarity, ranked, profiles, values).items():
+                means.setdefault((name, figure), []).append(pairs.mean(scored))
+                spreads.setdefault((name, figure), []).append(resamples.year(pairs, scored))
+    over = {key: resamples.over_years(np.column_stack(spread)) for key, spread in spreads.items()}
+    early = [place for place, year in enumerate(later) if year != 2020]
+    last = [*similarities][-1]
     table = pd.DataFrame(index=pd.Index([*similarities], name="row"))
-    for figure, short in names.items():
-        for span, suffix in (("all", ""), ("without 2020", " without 2020")):
-            e = outcome.estimates
-            rows = e[(e["years"] == span) & (e["figure"] == figure)].set_index("grouping").reindex(labels)
-            table[f"{short}{suffix}"] = rows["value"].to_numpy()
-            if span == "all":
-                table[f"{short}_low"], table[f"{short}_high"] = rows["low"].to_numpy(), rows["high"].to_numpy()
-        d = outcome.differences
-        rows = d[(d["years"] == "all") & (d["figure"] == figure) & (d["second"] == labels[-1])].set_index("first")
-        rows = rows.reindex(labels)
-        table[f"{short}_more"] = rows["difference"].to_numpy()
-        table[f"{short}_more_low"], table[f"{short}_more_high"] = rows["low"].to_numpy(), rows["high"].to_numpy()
-        table[f"{short}_p"] = adjusted(rows["p_value"].to_numpy(), dependence=True)
-    own = replace(profiles, correlations={year: without_level(values) for year, values in later.items()})
-    yearly = {name: yearly_yardsticks(similarity, own).mean() for name, similarity in similarities.items()}
-    for figure in ("top", "peers"):
-        table[f"own {figure}"] = [yearly[name][figure] for name in similarities]
+    for figure in dict.fromkeys(figure for _, figure in means):
+        own = {name: np.array(means[name, figure]) for name in similarities}
+        more = {name: over[name, figure] - over[last, figure] for name in similarities}
+        table[figure] = [own[name].mean() for name in similarities]
+        table[f"{figure}_low"], table[f"{figure}_high"] = zip(*(interval(over[n, figure]) for n in own), strict=True)
+        table[f"{figure}_without 2020"] = [own[name][early].mean() for name in similarities]
+        table[f"{figure}_more"] = table[figure] - table.loc[last, figure]
+        table[f"{figure}_more_low"], table[f"{figure}_more_high"] = zip(*map(interval, more.values()), strict=True)
+        p_values = [np.nan if name == last else paired_p_value(spread) for name, spread in more.items()]
+        table[f"{figure}_p"] = adjusted(np.array(p_values), dependence=True)
     return table
+
+
+def figures(
+    similarity: np.ndarray, ranked: Ranking, profiles: Profiles, values: np.ndarray
+) -> dict[str, tuple[Pairs, np.ndarray]]:
+    """Which pairs each figure of `final_look` is a mean of in a year, and of which values."""
+    available = finite_pairs(values)
+    coarse = [*profiles.sic.levels.values()][-1]
+    count = len(grouped_pairs(profiles.sic.labels, available).i)
+    among = ranked.among(available)
+    inside = among.among(np.equal.outer(coarse, coarse))
+    top, peers = among.top(count), nearest(similarity, available, (PEERS,))[PEERS]
+    own = without_level(values)
+    return {
+        "top": (top, values),
+        "peers": (peers, values),
+        "capped": (among.top_capped(count, coarse, CAP * count), values),
+        "inside": (inside.top(len(inside.i) / 2), values),
+        "own top": (top, own),
+        "own peers": (peers, own),
+    }
 
 
 def without_level(values: np.ndarray) -> np.ndarray:
@@ -482,21 +349,15 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--final", action="store_true", help="look at 2014-2020, too, with the choices made")
     arguments = parser.parse_args()
-    profiles = load_profiles(arguments.data)
-    tokens = read(profiles.companies["text"].tolist(), arguments.cache / "tokens")
-    stored = arguments.cache / "minilm.npy"
-    if not stored.is_file():
-        np.save(stored, minilm_similarity(profiles))
-    others = {"MiniLM": np.load(stored), "TF-IDF": tfidf_similarity(profiles)}
-    print(f"{len(profiles.companies)} companies, {len(tokens.ids):,} tokens, {len(tokens.value):,} activations\n")
-    judge = choose(profiles, tokens, others, arguments.cache / "figures.json")
+    inputs = load(arguments.data, arguments.cache)
+    print(f"{len(inputs.profiles.companies)} companies, {len(inputs.latents.document):,} tokens\n")
+    judge = choose(inputs, arguments.cache / "figures.json")
     trials = pd.DataFrame(judge.rows)
-    trials["best so far"] = trials["best so far"].map({True: "*", False: ""})
     trials.to_csv(arguments.cache / "trials.csv", index=False)
     print(f"{len(trials)} trials\n\n{markdown(trials)}\n")
     print("\n".join(f"best of {family}: {trial.name}" for family, trial in judge.best.items()) + "\n")
     if arguments.final:
-        table = final_look(final_similarities(judge, profiles, tokens, others), profiles)
+        table = final_look(final_similarities(judge, inputs), inputs.profiles)
         table.to_csv(arguments.cache / "final.csv")
         print(markdown(table.reset_index()))
 
