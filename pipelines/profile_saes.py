@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from companysim.encoding.training import TrainingSpec, train_topk
 from profile_vectors import Latents, Tokens
 
 from companysim.encoding.sae import save_sae
-from companysim.encoding.training import TrainingSpec, train_topk
 
 
 @dataclass(frozen=True)
