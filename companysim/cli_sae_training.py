@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -118,7 +119,8 @@ def train_command(
             progress=lambda done, total: bars.update(reading, completed=done, total=total),
             say=_say,
         )
-    typer.echo(f"{folder} holds the SAE, its loss curve and its card")
+    if _first():
+        typer.echo(f"{folder} holds the SAE, its loss curve and its card")
 
 
 def groups_command(
@@ -264,7 +266,13 @@ def _progress() -> Progress:
         TextColumn("left"),
         TimeRemainingColumn(),
         console=Console(stderr=True),
+        disable=not _first(),
     )
+
+
+def _first() -> bool:
+    """Whether this is the only process, or the first of those a launcher has started."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _say(message: str) -> None:

@@ -50,6 +50,7 @@ def test_amad_by_hand() -> None:
     assert amad(distances, [(0, 3)]) == 0.4
     assert amad(distances, [(0, 2), (2, 3)]) == pytest.approx(0.05)
     assert contiguous_groups(distances, 2) == [(0, 2), (2, 3)]
+    assert contiguous_groups(np.zeros((4, 4)), 2) == [(0, 3), (3, 4)]  # of ties, larger groups first
 
 
 def test_never_worse_than_hierarchical_clustering_as_published() -> None:

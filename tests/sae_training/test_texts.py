@@ -45,6 +45,7 @@ def test_seed_decides_the_order() -> None:
     assert StoredTexts(texts, 0).identity != StoredTexts(texts, 1).identity
 
 
+@pytest.mark.slow  # the import of datasets
 def test_data_set_of_the_hub_is_streamed_with_its_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
 
