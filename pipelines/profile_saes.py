@@ -9,10 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from companysim.encoding.training import TrainingSpec, train_topk
 from profile_vectors import Latents, Tokens
 
 from companysim.encoding.sae import save_sae
+from companysim.sae_training.activations import StoredActivations
+from companysim.sae_training.spec import TrainingSpec
+from companysim.sae_training.trainer import Record, train
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,8 @@ def own_latents(own: Own, tokens: Tokens, cache: Path, seen: int = 600_000, seed
         hidden = tokens.hidden(own.block)
         spec = TrainingSpec(latents=own.latents, k=own.k, tokens=seen, seed=seed)
 
-        def report(done: int, loss: float) -> None:
-            if done * 10 % seen < 10 * spec.batch:  # ten times or so
-                print(f"{own}: {done:,} of {seen:,} tokens, {loss:.3f} of the variance unexplained", flush=True)
+        def report(record: Record) -> None:
+            print(f"{own}: {record.tokens:,} of {seen:,} tokens, {record.unexplained:.3f} unexplained", flush=True)
 
-        save_sae(train_topk(hidden[hidden.any(dim=1)], spec, report), path)
+        save_sae(train(StoredActivations(hidden[hidden.any(dim=1)]), spec, report=report), path)
     return tokens.latents(own.block, path, path.with_suffix(".safetensors"))
