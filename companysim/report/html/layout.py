@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse.linalg import eigsh
 from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_limits
 
 PERPLEXITY = 15.0
 """About as many neighbours as a usual cluster has members."""
@@ -39,7 +40,8 @@ def layout(similarity: np.ndarray, seed: int = 0) -> np.ndarray:
             perplexity=min(PERPLEXITY, (n - 1) / 3),
             random_state=seed,
         )
-        places = np.asarray(model.fit_transform(distance), dtype=float)
+        with threadpool_limits(1):  # a thousand short steps: several threads mostly wait for each other
+            places = np.asarray(model.fit_transform(distance), dtype=float)
     places = places - (places.min(axis=0) + places.max(axis=0)) / 2
     scaled: np.ndarray = 0.5 + places / max(2 * float(np.abs(places).max()), 1e-12)
     return scaled
