@@ -27,8 +27,9 @@ from companysim.encoding.llm import ResidualStream
 from companysim.encoding.sae import SAE, load_sae, save_sae
 from companysim.encoding.sae_formats import CONFIG_FILE
 from companysim.encoding.weights import resolve
+from companysim.explain.defining import defining_latents
 from companysim.explain.matching import LatentMatch, activity, match_latents
-from companysim.explain.stability import Stability, defining_latents, stability
+from companysim.explain.stability import Stability, stability
 from companysim.sae_training.activations import StoredActivations
 from companysim.sae_training.quality import measure
 from companysim.sae_training.spec import TrainingSpec
