@@ -15,11 +15,17 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "pipelines"))
 
 import seed_stability as module
 from explanation_stability import at_random, relative
+from sklearn.metrics import adjusted_rand_score
 
+from companysim.clustering import ThresholdMST
 from companysim.config import RunConfig, load_config
 from companysim.encoding.encode import encode
 from companysim.encoding.models import load_models
+from companysim.encoding.sae import load_sae
+from companysim.explain.matching import match_latents
+from companysim.explain.stability import stability
 from companysim.sae_training.spec import TrainingSpec
+from companysim.similarity import Cosine
 from tests import tiny
 
 SPEC = TrainingSpec(latents=48, k=4, tokens=25_000, batch=64, dead_after=1_000)
@@ -61,6 +67,15 @@ def test_two_seeds_are_trained_once_and_compared(world: tuple[RunConfig, pd.Data
     assert figures["unexplained"][0] != figures["unexplained"][1]
     assert max(figures["unexplained"]) < 0.6
     assert figures["tokens"] == companies["text"].str.split().str.len().sum()
+    tokens = module.read_tokens(config, companies, next(tmp_path.iterdir()))
+    saes = [load_sae(next(tmp_path.glob(f"*/sae-{seed}")), decoder=True) for seed in (0, 1)]
+    first, second = (relative(module.summed(sae, tokens, len(companies))) for sae in saes)
+    other = match_latents(*(sae.decoder.numpy() for sae in saes if sae.decoder is not None)).other
+    expected = stability(first, sp.csr_array(second[:, other]), groups(companies)["random"])
+    pd.testing.assert_frame_equal(found["decoder"]["random"].table, expected.table)
+    together = [Cosine().fit_transform(strength) for strength in (first, second)]
+    labels = [ThresholdMST(share_of_pairs=0.2).fit(vectors).labels_ for vectors in together]
+    assert figures["adjusted Rand of the partitions"] == round(adjusted_rand_score(*labels), 3)
     written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
     back = companies.sample(frac=1, random_state=1).reset_index(drop=True)
     again, same = module.compare_seeds(config, back, groups(back), relative, tmp_path, SPEC)

@@ -90,4 +90,5 @@ def activity(strength: sp.csr_array) -> np.ndarray:
 def _unit(vectors: np.ndarray) -> np.ndarray:
     rows = np.asarray(vectors, dtype=np.float64)
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.divide(rows, norms, out=np.zeros_like(rows), where=norms != 0)
+    unit: np.ndarray = np.divide(rows, norms, out=np.zeros_like(rows), where=norms != 0)
+    return unit
