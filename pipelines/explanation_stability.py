@@ -8,7 +8,7 @@ Usage: ``python pipelines/explanation_stability.py --run runs/sample``.
 - later: descriptions of the same companies by other authors from 2017, where the shared data has them; the clusters
   are cut to the companies that have one.
 
-- seed: two SAEs trained alike on the run's texts but for the seed, see seed_stability.py (some minutes).
+- seed: two SAEs trained alike on the run's texts but for the seed (some minutes; or any two given by --saes A B).
 
 Beside each the same for groups of the same sizes drawn at random, whose explanations have nothing to be about.
 """
@@ -119,6 +119,7 @@ def main(
     shared: Annotated[Path, typer.Option(help="Folder of the shared data.")] = Path("../shared/data"),
     encode_texts: Annotated[bool, typer.Option(help="Encode shortened and later texts.")] = True,
     train_seeds: Annotated[bool, typer.Option(help="Train two SAEs of different seeds.")] = True,
+    saes: Annotated[tuple[Path, Path] | None, typer.Option(help="Two SAEs to compare instead of training.")] = None,
 ) -> None:
     """Compare, and write ``stability.csv``, ``clusters.csv`` and ``seeds.json``."""
     config = load_config(run / "config.yaml")
@@ -158,7 +159,8 @@ def main(
             other_random = at_random(known, other["ticker"].tolist())
             add("other author, 2017", lambda groups: stability(base[place], third, groups), known, other_random)
     if train_seeds:
-        results, figures = compare_seeds(config, companies, {"clusters": clusters, "random": random}, relative, out)
+        groups = {"clusters": clusters, "random": random}
+        results, figures = compare_seeds(config, companies, groups, relative, out, given=saes)
         for way, found in results.items():
             report(f"another SAE seed, latents matched by {way}", found["clusters"], found["random"])
         write_text(out / "seeds.json", json.dumps(figures, indent=1) + "\n")

@@ -9,7 +9,7 @@ of their counterparts: by their decoder directions, or by their activity over th
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +120,7 @@ def compare_seeds(
     out: Path,
     spec: TrainingSpec = SPEC,
     seeds: tuple[int, int] = SEEDS,
+    given: tuple[Path, Path] | None = None,
 ) -> tuple[dict[str, dict[str, Stability]], dict[str, Any]]:
     """Train what is not there, match, and compare.
 
@@ -133,6 +134,11 @@ def compare_seeds(
     strength : callable
         Turns summed latents into strengths, see `companysim.explain.Corpus.strength`.
     out : path
+    spec : TrainingSpec
+        How the SAEs are trained, but for the seeds.
+    seeds : tuple of int
+    given : tuple of path, optional
+        SAEs to compare instead of training two, read at the same hook and of as many latents.
 
     Returns
     -------
@@ -148,7 +154,10 @@ def compare_seeds(
     folder = out / f"seeds-{known[:12]}"
     folder.mkdir(parents=True, exist_ok=True)
     tokens = read_tokens(config, companies, folder)
-    saes = [trained(tokens, TrainingSpec(**{**vars(spec), "seed": seed}), folder) for seed in seeds]
+    if given is None:
+        saes = [trained(tokens, replace(spec, seed=seed), folder) for seed in seeds]
+    else:
+        saes = [load_sae(place, decoder=True) for place in given]
     latents = [summed(sae, tokens, len(companies)) for sae in saes]
     first, second = (strength(matrix) for matrix in latents)
     decoders = [sae.decoder.double().numpy() for sae in saes if sae.decoder is not None]
@@ -157,7 +166,7 @@ def compare_seeds(
         way: {name: stability(first, match.renumbered(second), own) for name, own in groups.items()}
         for way, match in matches.items()
     }
-    live = [np.flatnonzero(np.bincount(matrix.indices, minlength=spec.latents)) for matrix in latents]
+    live = [np.flatnonzero(np.bincount(matrix.indices, minlength=matrix.shape[1])) for matrix in latents]
     labels = [partition(config, matrix) for matrix in latents]
     figures = {
         "tokens": len(tokens.rows),

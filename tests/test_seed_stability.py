@@ -81,6 +81,9 @@ def test_two_seeds_are_trained_once_and_compared(world: tuple[RunConfig, pd.Data
     again, same = module.compare_seeds(config, back, groups(back), relative, tmp_path, SPEC)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == written
     assert same == figures
+    places = tuple(next(tmp_path.glob(f"*/sae-{seed}")) for seed in (0, 1))
+    _, given = module.compare_seeds(config, companies, groups(companies), relative, tmp_path, SPEC, given=places)
+    assert given == figures
     for way in found:
         pd.testing.assert_frame_equal(again[way]["clusters"].table, found[way]["clusters"].table)
 
