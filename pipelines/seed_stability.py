@@ -35,7 +35,7 @@ from companysim.sae_training.quality import measure
 from companysim.sae_training.spec import TrainingSpec
 from companysim.sae_training.trainer import Record, train
 from companysim.similarity import sae_similarity
-from companysim.workspace import fingerprint, write
+from companysim.workspace import fingerprint, fingerprint_of_path, write
 
 SPEC = TrainingSpec(latents=4096, k=32, tokens=1_000_000)
 """The bundled SAE's, but for the activations seen: the descriptions have 76,000 tokens, passed over 13 times."""
@@ -148,9 +148,9 @@ def compare_seeds(
         Other figures: unexplained variance, live latents (those that fire in a company), shares of them and of the
         defining latents that have a counterpart, and agreement of the two partitions (adjusted Rand index).
     """
-    part = (config.encoder.model, config.encoder.revision, config.encoder.hook, config.encoder.window)
+    read = config.encoder.model_dump(include={"revision", "hook", "window", "overlap", "batch_tokens"})
     texts = companies.sort_values("filing_id")["text"].tolist()
-    known = fingerprint(part, config.encoder.overlap, texts, str(spec))
+    known = fingerprint(fingerprint_of_path(config.encoder.model), read, texts, str(spec))
     folder = out / f"seeds-{known[:12]}"
     folder.mkdir(parents=True, exist_ok=True)
     tokens = read_tokens(config, companies, folder)
