@@ -1,4 +1,4 @@
-"""How stable the explanations of a run's clusters are: companies halved, text removed, another year's text.
+"""How stable the explanations of a run's clusters are: companies halved, text removed, another year, another SAE seed.
 
 Usage: ``python pipelines/explanation_stability.py --run runs/sample``.
 
@@ -7,6 +7,8 @@ Usage: ``python pipelines/explanation_stability.py --run runs/sample``.
   rest encoded anew (some minutes).
 - later: descriptions of the same companies by other authors from 2017, where the shared data has them; the clusters
   are cut to the companies that have one.
+
+- seed: two SAEs trained alike on the run's texts but for the seed (some minutes; or any two given by --saes A B).
 
 Beside each the same for groups of the same sizes drawn at random, whose explanations have nothing to be about.
 """
@@ -24,6 +26,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 import typer
+from seed_stability import compare_seeds
 
 from companysim.config import RunConfig, load_config
 from companysim.encoding.encode import clean
@@ -31,6 +34,7 @@ from companysim.encoding.filings import encode_filings
 from companysim.encoding.models import encoder_settings, load_models
 from companysim.encoding.store import Store
 from companysim.explain.stability import Stability, resampled, stability
+from companysim.workspace import write_text
 
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9\"'(])")
 REMOVED = 0.1
@@ -66,8 +70,12 @@ def strengths(config: RunConfig, filings: pd.DataFrame, folder: Path) -> sp.csr_
 
 
 def strength_of(store: Store, filings: pd.DataFrame, config: RunConfig) -> sp.csr_array:
-    """Strength of the latents of a store, row by row of `filings`; see `companysim.explain.Corpus.strength`."""
-    matrix = store.read(filings)[1].pooled.matrix(config.similarity.pool).astype(np.float64)
+    """Strength of the latents of a store, row by row of `filings`."""
+    return relative(store.read(filings)[1].pooled.matrix(config.similarity.pool).astype(np.float64))
+
+
+def relative(matrix: sp.csr_array) -> sp.csr_array:
+    """Each latent over the mean of those that fire in the document; see `companysim.explain.Corpus.strength`."""
     total, fires = np.asarray(matrix.sum(axis=1)).ravel(), np.diff(matrix.indptr)
     return sp.csr_array(sp.diags_array(fires / np.maximum(total, 1e-300)) @ matrix)
 
@@ -110,8 +118,10 @@ def main(
     out: Annotated[Path, typer.Option(help="Where re-encoded texts and tables are kept.")] = Path("runs/stability"),
     shared: Annotated[Path, typer.Option(help="Folder of the shared data.")] = Path("../shared/data"),
     encode_texts: Annotated[bool, typer.Option(help="Encode shortened and later texts.")] = True,
+    train_seeds: Annotated[bool, typer.Option(help="Train two SAEs of different seeds.")] = True,
+    saes: Annotated[tuple[Path, Path] | None, typer.Option(help="Two SAEs to compare instead of training.")] = None,
 ) -> None:
-    """Compare, and write ``stability.csv`` and ``clusters.csv``."""
+    """Compare, and write ``stability.csv``, ``clusters.csv`` and ``seeds.json``."""
     config = load_config(run / "config.yaml")
     companies = pd.read_parquet(run / "universe" / "companies.parquet")
     failed = pd.read_parquet(run / "encoding" / "failures.parquet")["filing_id"]
@@ -124,7 +134,9 @@ def main(
     rows, each = [], []
 
     def add(name: str, compare: Callable[[dict[int, np.ndarray]], Stability], own: dict, other: dict) -> None:
-        found, control = compare(own), compare(other)
+        report(name, compare(own), compare(other))
+
+    def report(name: str, found: Stability, control: Stability) -> None:
         rows.extend(rows_for(name, found, control))
         each.append(found.to_frame().assign(change=name))
         print(f"{name}: {found.summary()}; at random: {control.summary()}", flush=True)
@@ -144,8 +156,15 @@ def main(
             place = companies.reset_index().set_index("filing_id")["index"].loc[other["filing_id"]].to_numpy()
             known = {c: member[place] for c, member in clusters.items() if member[place].sum() >= LEAST}
             print(f"\rlater: {len(other)} companies, {len(known)} clusters of {LEAST} or more of them")
-            random = at_random(known, other["ticker"].tolist())
-            add("other author, 2017", lambda groups: stability(base[place], third, groups), known, random)
+            other_random = at_random(known, other["ticker"].tolist())
+            add("other author, 2017", lambda groups: stability(base[place], third, groups), known, other_random)
+    if train_seeds:
+        groups = {"clusters": clusters, "random": random}
+        results, figures = compare_seeds(config, companies, groups, relative, out, given=saes)
+        for way, found in results.items():
+            report(f"another SAE seed, latents matched by {way}", found["clusters"], found["random"])
+        write_text(out / "seeds.json", json.dumps(figures, indent=1) + "\n")
+        print(json.dumps(figures))
     pd.DataFrame(rows).to_csv(out / "stability.csv", index=False)
     pd.concat(each).to_csv(out / "clusters.csv", index=False)
     print(json.dumps({"clusters": len(clusters), "changes": [row["change"] for row in rows[::2]]}))

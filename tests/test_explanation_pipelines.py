@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -20,13 +20,9 @@ PIPELINES = Path(__file__).parents[1] / "pipelines"
 def pipeline(name: str) -> ModuleType:
     if not PIPELINES.is_dir():
         pytest.skip("the scripts are part of the repository, not of the package")
-    spec = importlib.util.spec_from_file_location(name, PIPELINES / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+    if str(PIPELINES) not in sys.path:
+        sys.path.insert(0, str(PIPELINES))  # the scripts import each other
+    return importlib.import_module(name)
 
 
 def test_a_tenth_of_the_sentences_is_removed_at_least_one() -> None:

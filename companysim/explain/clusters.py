@@ -10,6 +10,7 @@ import pandas as pd
 
 from companysim.errors import ConfigError, DataError
 from companysim.explain.corpus import PRESENT, Corpus
+from companysim.explain.defining import defining_latents
 from companysim.explain.labels import shown
 from companysim.explain.rules import Rule, held_out, smallest_rule
 
@@ -251,16 +252,11 @@ def require_cluster(clusters: pd.DataFrame, ticker: str) -> int:
 
 
 def _defining(corpus: Corpus, member: np.ndarray, k: int) -> pd.DataFrame:
-    strength = corpus.strength
-    row = np.repeat(member, np.diff(strength.indptr))
-    present, width = strength.data >= PRESENT, strength.shape[1]
-    inside = np.bincount(strength.indices[row & present], minlength=width) / member.sum()
-    outside = np.bincount(strength.indices[~row & present], minlength=width) / max((~member).sum(), 1)
-    mean = np.bincount(strength.indices[row], strength.data[row], width) / member.sum()
-    usual = np.bincount(strength.indices[~row], strength.data[~row], width) / max((~member).sum(), 1)
-    latent = np.lexsort((np.round(usual - mean, 9), np.round(outside - inside, 9)))[:k]
-    latent = latent[inside[latent] > outside[latent]]
-    lift = np.divide(inside[latent], outside[latent], out=np.full(len(latent), np.inf), where=outside[latent] > 0)
+    strength, latent = corpus.strength, defining_latents(corpus.strength, member, k)
+    present = strength[:, latent].toarray() >= PRESENT
+    inside = present[member].sum(axis=0) / member.sum()
+    outside = present[~member].sum(axis=0) / max((~member).sum(), 1)
+    lift = np.divide(inside, outside, out=np.full(len(latent), np.inf), where=outside > 0)
     tickers, sentences = [], []
     rows = np.flatnonzero(member)
     for one in latent:
@@ -274,8 +270,8 @@ def _defining(corpus: Corpus, member: np.ndarray, k: int) -> pd.DataFrame:
             "rank": np.arange(1, len(latent) + 1),
             "latent": latent,
             **{name: corpus.labels[name].to_numpy()[latent] for name in ("label", "method", "support")},
-            "inside": inside[latent],
-            "outside": outside[latent],
+            "inside": inside,
+            "outside": outside,
             "lift": lift,
             "ticker": tickers,
             "sentence": sentences,

@@ -14,7 +14,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from companysim.errors import ConfigError, DataError
-from companysim.explain.corpus import PRESENT
+from companysim.explain.defining import defining_latents
 from companysim.explain.rules import Rule, smallest_rule
 
 
@@ -62,37 +62,6 @@ class Stability:
             f"found again ({kept['low']:.0%} to {kept['high']:.0%}); the rules' F1 goes from {before['value']:.2f} "
             f"to {after['value']:.2f}"
         )
-
-
-def defining_latents(strength: sp.csr_array, member: np.ndarray, k: int = 8) -> np.ndarray:
-    """Latents present in a cluster and rare outside, as `companysim.explain.explain_cluster` ranks them.
-
-    Parameters
-    ----------
-    strength : csr_array, shape (documents, latents)
-        See `companysim.explain.Corpus`.
-    member : ndarray of bool, shape (documents,)
-    k : int
-        At most so many.
-
-    Returns
-    -------
-    ndarray of int64
-        In falling order of the share of members less the share of others in which the latent is present; of those that
-        tie, of its mean strength in members less that in others. Only latents more frequent in members.
-    """
-    row, width = np.repeat(member, np.diff(strength.indptr)), strength.shape[1]
-    present = strength.data >= PRESENT
-
-    def share(inside: bool) -> tuple[np.ndarray, np.ndarray]:
-        own, size = row == inside, max((member == inside).sum(), 1)
-        frequency = np.bincount(strength.indices[own & present], minlength=width) / size
-        return frequency, np.bincount(strength.indices[own], strength.data[own], width) / size
-
-    (inside, mean), (outside, usual) = share(True), share(False)
-    order = np.lexsort((np.round(usual - mean, 9), np.round(outside - inside, 9)))[:k]
-    found: np.ndarray = order[inside[order] > outside[order]]
-    return found
 
 
 def stability(

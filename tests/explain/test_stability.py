@@ -5,12 +5,9 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from companysim.encoding.pooling import Pooled
 from companysim.errors import ConfigError, DataError
-from companysim.explain.clusters import explain_cluster, numbered
-from companysim.explain.corpus import Corpus
-from companysim.explain.stability import Stability, defining_latents, resampled, stability
-from companysim.similarity import Cosine
+from companysim.explain.defining import defining_latents
+from companysim.explain.stability import Stability, resampled, stability
 
 SIZE, WIDTH = 60, 80
 
@@ -29,21 +26,6 @@ def test_the_latents_a_group_was_made_of_define_it() -> None:
     strength, clusters = world()
     for group, member in clusters.items():
         assert sorted(defining_latents(strength, member, 6)) == list(range(10 * group, 10 * group + 6))
-
-
-def test_it_is_the_ranking_of_explain_cluster() -> None:
-    rng = np.random.default_rng(1)
-    X = sp.csr_array(rng.gamma(0.3, 3.0, (30, 50)) * (rng.random((30, 50)) < 0.5))
-    X.data = X.data.astype(np.float32)
-    nothing = np.zeros(X.nnz, dtype=np.int32)
-    pooled = Pooled(X.indptr, X.indices, X.data, X.data, nothing, nothing, np.full(30, 1), 50)
-    companies = pd.DataFrame({"ticker": [f"T{i:02d}" for i in range(30)], "company": "", "sic": "", "gics": ""})
-    labels = pd.DataFrame({"latent": range(50), "label": "", "method": "terms", "support": 0.5, "documents": 1})
-    own = Corpus(companies.assign(text="Oil."), pooled, [np.array([0, 4])] * 30, labels, X, Cosine())
-    member = np.arange(30) < 7
-    clusters = numbered(own.tickers, np.where(member, 0, -1))
-    expected = explain_cluster(own, Cosine().transform(X), clusters, 0, k=9).latents["latent"].tolist()
-    assert defining_latents(own.strength, member, 9).tolist() == expected
 
 
 def test_the_same_text_explains_the_same() -> None:
