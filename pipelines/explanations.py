@@ -19,7 +19,8 @@ from companysim.results import Run
 from companysim.workspace import write_text
 
 SHARED, APART, DEFINING = 5, 2, 6
-SCORES = "_scores.md"
+# Whether labels can be believed: figures of label_scores.py, explanation_stability.py and seed_stability.py.
+SCORES = Path(__file__).with_name("explanations_scores.md")
 INTRODUCTION = """# Explanations
 
 What `companysim explain` says about ten well-known pairs and five clusters of the sample, printed as it is by
@@ -179,9 +180,7 @@ def main() -> None:
     arguments.add_argument("--run", type=Path, default=Path("runs/sample"))
     arguments.add_argument("--out", type=Path, default=Path("docs/EXPLANATIONS.md"))
     given = arguments.parse_args()
-    scores = given.out.with_name(SCORES)  # the section on whether labels can be believed, written beside its scripts
-    further = "\n" + scores.read_text(encoding="utf-8") if scores.is_file() else ""
-    write_text(given.out, page(Run(given.run), PAIRS, CLUSTERS) + further)
+    write_text(given.out, page(Run(given.run), PAIRS, CLUSTERS) + "\n" + SCORES.read_text(encoding="utf-8"))
     print(f"{given.out} written")
 
 
