@@ -80,7 +80,7 @@ def sample_cards(run: Run) -> list[tuple[str, str]]:
 
 
 def ladder() -> dict[str, Any]:
-    """Sharpe ratios of the published protocol with its faults off one after another: facts of docs/STUDY.md, Trading, section 1.
+    """Sharpe ratios of the published protocol, its faults off one by one: facts of docs/STUDY.md, Trading, section 1.
 
     Returns
     -------
