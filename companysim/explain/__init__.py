@@ -3,8 +3,10 @@
 from companysim.explain.attribution import Attribution, attribute
 from companysim.explain.clusters import ClusterExplanation, cluster_tables, explain_cluster, numbered
 from companysim.explain.corpus import Corpus, Passage
+from companysim.explain.defining import defining_latents
 from companysim.explain.judges import by_model, by_terms, judged, passages
 from companysim.explain.labels import label_table, mentions, term_labels
+from companysim.explain.matching import LatentMatch, match_latents
 from companysim.explain.pairs import PairExplanation, explain_pair, shared_latents, unit_latents
 from companysim.explain.rules import Condition, Rule, held_out, smallest_rule
 from companysim.explain.scores import (
@@ -16,7 +18,7 @@ from companysim.explain.scores import (
     write_folder,
     write_scores,
 )
-from companysim.explain.stability import Stability, defining_latents, resampled
+from companysim.explain.stability import Stability, resampled
 from companysim.explain.strength import ClusterLatents, StrongLatents, cluster_latents, strong_latents
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "Condition",
     "Corpus",
     "LabelScores",
+    "LatentMatch",
     "PairExplanation",
     "Passage",
     "Rule",
@@ -43,6 +46,7 @@ __all__ = [
     "held_out",
     "judged",
     "label_table",
+    "match_latents",
     "mentions",
     "numbered",
     "passages",

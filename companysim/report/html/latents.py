@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from companysim.encoding.encode import clean
-from companysim.report.html.explained import label_table
 from companysim.report.html.material import Material, read_table
 
 PAGES = 400
@@ -47,7 +46,7 @@ def latent_rows(
         for latent in cluster["latents"]:
             defines.setdefault(latent["latent"], []).append(number)
     wanted = sorted({*named, *defines}, key=lambda latent: (latent not in defines, -named[latent], latent))[:PAGES]
-    labels, columns = label_table(material), material.latents.tocsc()
+    labels, columns = material.run.labels.set_index("latent"), material.latents.tocsc()
     snippets = _snippets(material, wanted)
     found = {}
     for latent in sorted(wanted):
@@ -73,7 +72,7 @@ def latent_rows(
 
 def spare_labels(material: Material, latents: dict[str, dict[str, Any]], used: set[int]) -> dict[str, str]:
     """Labels of latents that are named somewhere but have no page."""
-    labels = label_table(material)["label"]
+    labels = material.run.labels.set_index("latent")["label"]
     return {str(latent): str(labels.get(latent, "")) for latent in sorted(used) if str(latent) not in latents}
 
 

@@ -52,13 +52,6 @@ class Material:
         return unit
 
     @cached_property
-    def strength(self) -> sp.csr_array:
-        """Each latent as a multiple of the mean of those that fire in its description, shape (companies, latents)."""
-        total, fires = np.asarray(self.latents.sum(axis=1)).ravel(), np.diff(self.latents.indptr)
-        scale = np.divide(fires, total, out=np.zeros_like(total), where=total > 0)
-        return sp.csr_array(sp.diags_array(scale) @ self.latents)
-
-    @cached_property
     def usual(self) -> np.ndarray:
         """Mean of `latents` over all companies, shape (latents,)."""
         return np.asarray(self.latents.mean(axis=0)).ravel()

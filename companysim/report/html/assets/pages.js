@@ -20,7 +20,7 @@ function buildTables() {
       const shared = cluster.latents.slice(0, 2);
       const names = cluster.members.map((i) => data.companies[i].name);
       return {
-        cells: [el("a", { href: `#cluster/${k}` }, `cluster ${k}`), String(tickers.length), figure(cluster.correlation), `${tickers.slice(0, 12).join(" ")}${tickers.length > 12 ? ` … and ${tickers.length - 12} more` : ""}`, shared.map((entry) => latentLink(entry.latent))],
+        cells: [el("a", { href: `#cluster/${k}` }, `cluster ${k}`), String(tickers.length), figure(cluster.mean_correlation), `${tickers.slice(0, 12).join(" ")}${tickers.length > 12 ? ` … and ${tickers.length - 12} more` : ""}`, shared.map((entry) => latentLink(entry.latent))],
         text: [...tickers, ...names, ...shared.map((entry) => label(entry.latent))].join(" ").toLowerCase(),
       };
     }));
@@ -37,7 +37,7 @@ const back = () => el("p", { class: "back" }, el("a", { href: "#map" }, "← rep
 
 function clusterPage(k) {
   const cluster = data.clusters[k];
-  const facts = [["companies", String(cluster.members.length)], [`mean correlation, monthly returns ${data.years}`, figure(cluster.correlation)]];
+  const facts = [["companies", String(cluster.members.length)], [`mean correlation, monthly returns ${data.years}`, figure(cluster.mean_correlation)]];
   if (cluster.rule) facts.push(["rule", cluster.rule]);
   for (const [key, name] of Object.entries(RULES)) if (cluster[key] !== null) facts.push([name, percent(cluster[key])]);
   const bar = (value, name) => svg("svg", { class: "bar", viewBox: "0 0 100 8", preserveAspectRatio: "none", "aria-hidden": "true" }, svg("rect", { class: name, width: 100 * value, height: 8 }));
