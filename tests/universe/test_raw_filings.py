@@ -96,7 +96,7 @@ def test_a_filing_of_the_index_without_document(folder: Path, tmp_path: Path) ->
     assert len(found.filings) == 2
 
 
-@pytest.mark.parametrize("content", [b"no gzip", gzip.compress(b"x" * 10_000)[:-20]])
+@pytest.mark.parametrize("content", [b"no gzip", gzip.compress(b"x" * 10_000)[:-20]], ids=["no gzip", "torn"])
 def test_a_damaged_file_is_named(folder: Path, tmp_path: Path, content: bytes) -> None:
     (folder / f"{THIRD_PARTS.accession}.txt.gz").write_bytes(content)
     found = read_raw_filings(folder, tmp_path).report.set_index("filing_id")
