@@ -37,7 +37,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def faint() -> Iterator[None]:
     """Of the tiny world's 24 latents none is three times as strong as the mean."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("clusters", "pairs"):
+        for module in ("clusters", "defining", "pairs"):
             patch.setattr(f"companysim.explain.{module}.PRESENT", 1.0)
         yield
 
@@ -130,7 +130,7 @@ def test_a_cluster_is_explained_by_number_and_by_member(finished: Run) -> None:
 
 
 def test_a_cluster_that_nothing_defines_is_answered(finished: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("companysim.explain.clusters.PRESENT", 1e9)
+    monkeypatch.setattr("companysim.explain.defining.PRESENT", 1e9)
     text = call(finished, "explain", "--cluster", 0).stdout
     assert "No latent is present in more of the members than of the other companies." in text
     assert "What defines it" not in text
