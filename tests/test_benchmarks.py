@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+from tests.scripts import repository_script
+
 PROMISED = {
     "benchmark", "case", "ratio", "ratio_processor_time", "tokens_per_second_theirs", "tokens_per_second_ours",
     "peak_mb_theirs", "peak_mb_ours", "memory_ratio", "peak_mb_theirs_whole_text", "memory_ratio_whole_text",
@@ -23,15 +21,7 @@ PROMISED = {
 
 @pytest.fixture(scope="module")
 def encoding() -> ModuleType:
-    if not BENCHMARKS.is_dir():
-        pytest.skip("the benchmark scripts are part of the repository, not of the package")
-    spec = importlib.util.spec_from_file_location("benchmark_encoding", BENCHMARKS / "encoding.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where dataclasses look their annotations up
-    spec.loader.exec_module(module)
-    return module
+    return repository_script("benchmarks/encoding.py")
 
 
 def last_line(module: ModuleType, capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, float]:

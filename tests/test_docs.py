@@ -22,6 +22,7 @@ import companysim as cs
 from companysim.cli import app
 from companysim.config import RunConfig, load_backtest, load_config
 from companysim.results import Run
+from tests.scripts import repository_script
 
 ROOT = Path(__file__).parents[1]
 if not (ROOT / "docs").is_dir():
@@ -159,12 +160,7 @@ def test_names_of_the_package_in_prose_exist() -> None:
 def hooks() -> ModuleType:
     pytest.importorskip("mkdocs")
     pytest.importorskip("nbformat")
-    spec = importlib.util.spec_from_file_location("site_hooks", ROOT / "docs" / "hooks.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return repository_script("docs/hooks.py")
 
 
 def test_every_public_module_has_its_place_in_the_reference(hooks: ModuleType) -> None:

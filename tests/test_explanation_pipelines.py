@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-from pathlib import Path
-from types import ModuleType
-
 import numpy as np
 import pandas as pd
 import pytest
 
 from companysim.explain.judges import halves
 from companysim.explain.scores import Example, score
-
-PIPELINES = Path(__file__).parents[1] / "pipelines"
-
-
-def pipeline(name: str) -> ModuleType:
-    if not PIPELINES.is_dir():
-        pytest.skip("the scripts are part of the repository, not of the package")
-    if str(PIPELINES) not in sys.path:
-        sys.path.insert(0, str(PIPELINES))  # the scripts import each other
-    return importlib.import_module(name)
+from tests.scripts import repository_script
 
 
 def test_a_tenth_of_the_sentences_is_removed_at_least_one() -> None:
-    module = pipeline("explanation_stability")
+    module = repository_script("pipelines/explanation_stability.py")
     for sentences, left in ((30, 27), (5, 4), (1, 1)):
         given = [f"Sentence {place} of this text." for place in range(sentences)]
         kept = module.shorter(" ".join(given), np.random.default_rng(0)).replace(". ", ".|").split("|")
@@ -35,7 +21,7 @@ def test_a_tenth_of_the_sentences_is_removed_at_least_one() -> None:
 
 
 def test_random_groups_have_the_sizes_and_go_by_name() -> None:
-    module = pipeline("explanation_stability")
+    module = repository_script("pipelines/explanation_stability.py")
     names = [f"T{i:02d}" for i in range(40)]
     clusters = {0: np.arange(40) < 4, 7: np.arange(40) >= 30}
     found = module.at_random(clusters, names)
@@ -46,7 +32,7 @@ def test_random_groups_have_the_sizes_and_go_by_name() -> None:
 
 
 def test_labels_of_one_half_are_judged_on_the_other() -> None:
-    module = pipeline("label_scores")
+    module = repository_script("pipelines/label_scores.py")
     from tests.explain.test_judges import BANK, OIL, corpus
 
     own = corpus(60)
@@ -74,7 +60,7 @@ def test_labels_of_one_half_are_judged_on_the_other() -> None:
 
 
 def test_sensitivity_by_tenth() -> None:
-    module = pipeline("label_scores")
+    module = repository_script("pipelines/label_scores.py")
     one = [Example((" a",), (1.0,), 0.0, True, said) for said in (True, True, False)]
     other = [Example((" a",), (0.5,), 9.0, True, False), Example((" a",), (0.0,), -1.0, False, True)]
     assert module.by_tenth({3: [*one, *other]}).to_dict() == {0: pytest.approx(2 / 3), 9: 0.0}

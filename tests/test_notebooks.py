@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import io
 import os
 import re
@@ -14,6 +13,7 @@ import pandas as pd
 import pytest
 
 import companysim as cs
+from tests.scripts import repository_script
 
 nbformat = pytest.importorskip("nbformat")
 pytest.importorskip("nbclient")
@@ -29,12 +29,7 @@ if not (ROOT / "notebooks").is_dir():
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
     """The script that runs the notebooks and stores what they print."""
-    spec = importlib.util.spec_from_file_location("update_notebooks", ROOT / "pipelines" / "update_notebooks.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return repository_script("pipelines/update_notebooks.py")
 
 
 @pytest.fixture(scope="module")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pandas as pd
 import pytest
+
+from tests.scripts import repository_script
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data"
@@ -37,19 +36,9 @@ SECTION_7 = {
 RANDOM = (0.205, 0.222, 0.201, 0.221)
 
 
-def pipeline(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROOT / "pipelines" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def published() -> pd.DataFrame:
-    module = pipeline("published_clusters")
+    module = repository_script("pipelines/published_clusters.py")
     table: pd.DataFrame = module.table(*module.load(SHARED), draws=25)
     return table
 
@@ -65,7 +54,7 @@ def test_weighting_by_pairs_inverts_the_order(published: pd.DataFrame) -> None:
 
 
 def test_the_yardsticks_of_the_profiles_are_reproduced() -> None:
-    module = pipeline("profile_yardsticks")
+    module = repository_script("pipelines/profile_yardsticks.py")
     profiles = module.load_profiles(SHARED)
     assert len(profiles.companies) == 1105
     found = {name: list(module.yardsticks(s, profiles).values()) for name, s in module.baselines(profiles).items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
@@ -10,6 +9,7 @@ import pandas as pd
 import pytest
 
 from companysim.trading.ladder import ladder
+from tests.scripts import repository_script
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data"
@@ -23,12 +23,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def pipeline() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("published_trading", ROOT / "pipelines" / "published_trading.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return repository_script("pipelines/published_trading.py")
 
 
 @pytest.fixture(scope="module")

@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+from tests.scripts import repository_script
 
 
 @pytest.fixture(scope="module")
 def benchmark() -> ModuleType:
-    if not BENCHMARKS.is_dir():
-        pytest.skip("the benchmark scripts are part of the repository, not of the package")
-    sys.path.insert(0, str(BENCHMARKS))  # it shares a function with another benchmark
-    try:
-        spec = importlib.util.spec_from_file_location("benchmark_attribution", BENCHMARKS / "attribution.py")
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(BENCHMARKS))
-    return module
+    return repository_script("benchmarks/attribution.py")
 
 
 @pytest.mark.parametrize("rows", ["21", "400"])

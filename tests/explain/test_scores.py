@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -29,6 +27,7 @@ from companysim.explain.scores import (
     write_folder,
     write_scores,
 )
+from tests.scripts import repository_script
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared" / "data"
@@ -208,14 +207,7 @@ def test_bad_input_is_refused() -> None:
 
 @pytest.fixture(scope="module")
 def published() -> ModuleType:
-    path = ROOT / "pipelines" / "published_scores.py"
-    spec = importlib.util.spec_from_file_location("published_scores", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["published_scores"] = module
-    spec.loader.exec_module(module)
-    return module
+    return repository_script("pipelines/published_scores.py")
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f"the shared research data is not at {SHARED}")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pandas as pd
@@ -23,6 +21,7 @@ from companysim.errors import ConfigError, DataError
 from companysim.universe.schemas import PARTITIONS
 from companysim.universe.sources.hub import ID, RETURNS, VECTOR, DataSet, fetch_features, fetch_reports
 from companysim.universe.tables import read_table
+from tests.scripts import repository_script
 from tests.universe.hub_server import COMMIT, FakeHub, serve
 
 ROOT = Path(__file__).parents[2]
@@ -73,16 +72,6 @@ def hub(world: dict[str, pd.DataFrame], tmp_path: Path) -> Iterator[FakeHub]:
 
 def data_set(hub: FakeHub, name: str) -> DataSet:
     return DataSet(f"authors/{name}", COMMIT, hub.address)
-
-
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("paper", ROOT / "pipelines/paper.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["paper"] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.parametrize("revision", [None, "main", "v1.0", "0123456", COMMIT.upper(), COMMIT + "0"])
@@ -168,7 +157,7 @@ def test_reports_keep_filings_with_twelve_returns(hub: FakeHub, tmp_path: Path) 
 
 
 def test_the_paper_is_rerun_from_its_own_features(hub: FakeHub, world: dict[str, pd.DataFrame], tmp_path: Path) -> None:
-    paper = script()
+    paper = repository_script("pipelines/paper.py")
     sources = {name: paper.Source(repo=f"authors/{name}", revision=COMMIT) for name in world}
     settings = {"width": WIDTH, "components": 5, "first_year": 2001, "last_year": 2002, "draws": 50}
 
@@ -202,7 +191,7 @@ def test_the_paper_is_rerun_from_its_own_features(hub: FakeHub, world: dict[str,
 def test_the_paper_is_rerun_from_its_own_similarities(
     hub: FakeHub, world: dict[str, pd.DataFrame], tmp_path: Path
 ) -> None:
-    paper = script()
+    paper = repository_script("pipelines/paper.py")
     sources = {name: paper.Source(repo=f"authors/{name}", revision=COMMIT) for name in world}
     settings = {"similarity": "pairs", "first_year": 2001, "last_year": 2001, "draws": 50, "theta": -2.525}
     paper.run(paper.PaperConfig(**sources, **settings), tmp_path / "out", hub.address)
@@ -218,7 +207,7 @@ def test_the_paper_is_rerun_from_its_own_similarities(
 
 
 def test_the_bundled_settings_refuse_to_run_unpinned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    paper = script()
+    paper = repository_script("pipelines/paper.py")
     config = paper.load(ROOT / "pipelines/paper.yaml")
     assert config == paper.PaperConfig()
     with pytest.raises(ConfigError, match=r"is not pinned \(revision None\)"):
