@@ -5,12 +5,14 @@ step leaves its figures in ``results.json`` and is not run again; a stopped step
 
 1. ``groups``: angular distances of all layers, and the best groups.
 2. ``transfer``: the SAE of one layer from scratch, and begun with that of the layer before or of the layer behind, with
-   a half or a quarter of the tokens; loss in training against tokens, and on held-out text at the end.
-3. ``grouped``: one SAE for three neighbouring layers against one for each.
+   a half, a quarter or an eighth of the tokens; loss in training against tokens, and on held-out text at the end.
+3. ``grouped``: one SAE for three neighbouring layers, with the tokens of one or of all, against one for each.
 4. ``random``: the same SAE on a copy of the model with random weights.
 5. ``patched``: cross-entropy recovered by the SAEs of the steps before.
 6. ``companies``: depth and width against the yardsticks of METHOD.md, section 7. The choice is made on 2003 to 2013;
-   only the chosen SAE, the bundled one and the baselines are scored on 2014 to 2020.
+   only the chosen SAE, the bundled one and the baselines are scored on 2014 to 2020, with intervals.
+
+Steps 2, 3, 4 and 6 train with several seeds.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,7 +29,8 @@ import pandas as pd
 import scipy.sparse as sp
 import torch
 import typer
-from profile_yardsticks import SPANS, Profiles, load_profiles, tfidf_similarity, yearly_yardsticks
+from profile_study import LAST_CHOICE, final_look
+from profile_yardsticks import Profiles, load_profiles, tfidf_similarity, yearly_yardsticks
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -38,6 +42,7 @@ from companysim.encoding.random_weights import random_weights
 from companysim.encoding.sae import SAE, load_sae, save_sae
 from companysim.encoding.weights import resolve
 from companysim.sae_training.activations import StoredActivations
+from companysim.sae_training.checkpoint import checkpoint_tokens
 from companysim.sae_training.evaluate import evaluate
 from companysim.sae_training.groups import angular_distances
 from companysim.sae_training.quality import measure
@@ -50,6 +55,8 @@ from companysim.workspace import write, write_text
 
 BATCHES_A_PART = 8
 HELD_OUT = 20  # one document in so many
+SHARES = (2, 4, 8)
+Trained = tuple[SAE, list[list[float]]]
 
 
 @dataclass(frozen=True)
@@ -66,10 +73,12 @@ class Study:
         The layer of steps 2 to 5; its two neighbours serve with it.
     depths, widths : tuple of int
         Layers and numbers of latents of step 6.
-    corpus_tokens, profile_limit : int
-        Activations collected, and company profiles read.
+    corpus_tokens : int
+        Activations collected for training.
     spec : TrainingSpec
         Of a whole run; step 6 trains with half its tokens.
+    seeds : tuple of int
+        Of the SAEs; the corpus is that of ``spec.seed``.
     out : path
     """
 
@@ -79,8 +88,8 @@ class Study:
     depths: tuple[int, ...]
     widths: tuple[int, ...]
     corpus_tokens: int
-    profile_limit: int
     spec: TrainingSpec
+    seeds: tuple[int, ...]
     window: int
     dtype: str
     out: Path
@@ -93,6 +102,10 @@ class Study:
     def neighbours(self) -> tuple[int, int, int]:
         """The layer before, the layer itself, and the layer behind."""
         return self.layer - 1, self.layer, self.layer + 1
+
+    def specs(self, share: int = 1) -> list[TrainingSpec]:
+        """Of every seed, with a share of the tokens."""
+        return [replace(self.spec, tokens=self.spec.tokens // share, seed=seed) for seed in self.seeds]
 
     def stream(self, model: str | None = None, *, cut: bool = True) -> ResidualStream:
         """Load the language model, cut behind the deepest layer needed."""
@@ -161,9 +174,9 @@ def corpus(study: Study, texts: StoredTexts, model: str | None, hooks: Sequence[
 
 def trained(
     study: Study, name: str, rows: Callable[[], torch.Tensor], spec: TrainingSpec, init: SAE | None = None
-) -> tuple[SAE, list[list[float]]]:
+) -> Trained:
     """Train an SAE with its loss curve, or read what an earlier call left."""
-    folder = study.out / "saes" / name
+    folder = study.out / "saes" / f"{name}-seed{spec.seed}"
     curve: list[list[float]] = []
     if not (folder / "curve.json").exists():
         earlier = folder / "earlier.json"
@@ -173,11 +186,9 @@ def trained(
             folder.mkdir(parents=True, exist_ok=True)
             write_text(earlier, json.dumps(curve))
             if len(curve) % 10 == 0:
-                print(f"{name}: {record.tokens:,} tokens, {record.unexplained:.4f} unexplained", flush=True)
+                print(f"{folder.name}: {record.tokens:,} tokens, {record.unexplained:.4f} unexplained", flush=True)
 
         if earlier.exists():
-            from companysim.sae_training.checkpoint import checkpoint_tokens
-
             reached = checkpoint_tokens(folder)
             curve += [point for point in json.loads(earlier.read_text()) if point[0] <= reached]
         sae = train(StoredActivations(rows()), spec, init=init, folder=folder, report=report)
@@ -185,6 +196,14 @@ def trained(
         (folder / "checkpoint.safetensors").unlink(missing_ok=True)
         write_text(folder / "curve.json", json.dumps(curve))
     return load_sae(folder, decoder=True), json.loads((folder / "curve.json").read_text())
+
+
+def at_layer(study: Study, layer: int, spec: TrainingSpec, init: tuple[int, SAE] | None = None) -> Trained:
+    """Train at one layer of the corpus, from scratch or begun with the SAE of another layer."""
+    name = f"scratch-{layer}" if init is None else f"transfer-{init[0]}"
+    share = study.spec.tokens // spec.tokens
+    rows = partial(rows_of, study.out / "corpus-train", study.hook(layer))
+    return trained(study, name if share == 1 else f"{name}-{share}", rows, spec, None if init is None else init[1])
 
 
 def groups_step(study: Study, texts: StoredTexts) -> dict[str, Any]:
@@ -199,48 +218,40 @@ def groups_step(study: Study, texts: StoredTexts) -> dict[str, Any]:
 def transfer_step(study: Study) -> dict[str, Any]:
     """Scratch against transfer in both directions."""
     before, layer, behind = study.neighbours
-    train_rows, held = study.out / "corpus-train", rows_of(study.out / "corpus-held", study.hook(layer))
+    held = rows_of(study.out / "corpus-held", study.hook(layer))
     result: dict[str, Any] = {}
-    sources = {}
-    for place in study.neighbours:
-        sources[place], curve = trained(
-            study, f"scratch-{place}", lambda place=place: rows_of(train_rows, study.hook(place)), study.spec
-        )
-        if place == layer:
-            result["scratch"] = {"tokens": study.spec.tokens, "curve": curve, **figures(sources[place], held)}
-    for direction, place in (("from the layer before", before), ("from the layer behind", behind)):
-        for share in (2, 4):
-            spec = replace(study.spec, tokens=study.spec.tokens // share)
-            sae, curve = trained(
-                study,
-                f"transfer-{place}-{share}",
-                lambda: rows_of(train_rows, study.hook(layer)),
-                spec,
-                sources[place],
-            )
-            result[f"{direction}, 1/{share} of the tokens"] = {
-                "tokens": spec.tokens, "curve": curve, **figures(sae, held)
-            }  # fmt: skip
-    for share in (2, 4):
-        spec = replace(study.spec, tokens=study.spec.tokens // share)
-        sae, curve = trained(study, f"scratch-{layer}-{share}", lambda: rows_of(train_rows, study.hook(layer)), spec)
-        result[f"scratch, 1/{share} of the tokens"] = {"tokens": spec.tokens, "curve": curve, **figures(sae, held)}
+    for title, place in (("scratch", None), ("from the layer before", before), ("from the layer behind", behind)):
+        for share in (1, *SHARES) if place is None else SHARES:
+            found = []
+            for spec in study.specs(share):
+                init = None
+                if place is not None:
+                    init = place, at_layer(study, place, replace(spec, tokens=study.spec.tokens))[0]
+                sae, curve = at_layer(study, layer, spec, init)
+                found.append({"curve": curve, **figures(sae, held)})
+            name = title if share == 1 else f"{title}, 1/{share} of the tokens"
+            result[name] = {"tokens": study.spec.tokens // share, **seeds_together(found)}
     return result
 
 
 def grouped_step(study: Study) -> dict[str, Any]:
-    """One SAE for three layers against one for each, with as many tokens for the group as for one of them."""
+    """One SAE for three layers, with the tokens of one of them and with those of all, against one for each."""
     train_rows = study.out / "corpus-train"
 
     def together() -> torch.Tensor:
         return torch.cat([rows_of(train_rows, study.hook(layer)) for layer in study.neighbours])
 
-    group, _ = trained(study, "group", together, study.spec)
-    result = {}
+    result: dict[str, Any] = {}
     for layer in study.neighbours:
         held = rows_of(study.out / "corpus-held", study.hook(layer))
-        own = load_sae(study.out / "saes" / f"scratch-{layer}", decoder=True)
-        result[study.hook(layer)] = {"own": figures(own, held), "group": figures(group, held)}
+        own, one, three = [], [], []
+        for spec in study.specs():
+            own.append(figures(at_layer(study, layer, spec)[0], held))
+            one.append(figures(trained(study, "group", together, spec)[0], held))
+            many = replace(spec, tokens=len(study.neighbours) * spec.tokens)
+            three.append(figures(trained(study, "group-all", together, many)[0], held))
+        for title, found in (("own", own), ("group, tokens of one layer", one), ("group, tokens of all", three)):
+            result[f"{study.hook(layer)}: {title}"] = seeds_together(found)
     return result
 
 
@@ -251,17 +262,21 @@ def random_step(study: Study, texts: StoredTexts) -> dict[str, Any]:
         random_weights(study.model, place, study.spec.seed)
     hook = study.hook(study.layer)
     corpus(study, texts, str(place), [hook], "random")
-    sae, curve = trained(study, "random", lambda: rows_of(study.out / "random-train", hook), study.spec)
-    return {"tokens": study.spec.tokens, "curve": curve, **figures(sae, rows_of(study.out / "random-held", hook))}
+    held = rows_of(study.out / "random-held", hook)
+    found = []
+    for spec in study.specs():
+        sae, curve = trained(study, "random", partial(rows_of, study.out / "random-train", hook), spec)
+        found.append({"curve": curve, **figures(sae, held)})
+    return {"tokens": study.spec.tokens, **seeds_together(found)}
 
 
 def patched_step(study: Study, texts: StoredTexts) -> dict[str, Any]:
-    """Cross-entropy recovered on held-out documents."""
+    """Cross-entropy recovered on held-out documents, by the SAEs of the first seed."""
     before, layer, behind = study.neighbours
     some = [text[:4000] for text in list(texts.read(0))[::HELD_OUT][:15]]
     result = {}
-    for name in (f"scratch-{layer}", f"transfer-{before}-2", f"transfer-{behind}-2", "group"):
-        sae = load_sae(study.out / "saes" / name, decoder=True)
+    for name in (f"scratch-{layer}", f"transfer-{before}-2", f"transfer-{behind}-2", "group", "group-all"):
+        sae = load_sae(study.out / "saes" / f"{name}-seed{study.spec.seed}", decoder=True)
         found = evaluate(sae, study.model, study.hook(layer), some, window=study.window, dtype=study.dtype)
         result[name] = {key: value for key, value in found.to_dict().items() if key != "density"}
     return result
@@ -270,56 +285,59 @@ def patched_step(study: Study, texts: StoredTexts) -> dict[str, Any]:
 def companies_step(study: Study, profiles: Profiles) -> dict[str, Any]:
     """Depth and width by the yardsticks of companies."""
     folder, hooks = study.out / "profiles", [study.hook(depth) for depth in study.depths]
+    texts = [clean(text) for text in profiles.companies["text"]]
     if not (folder / "done").exists():
         stream = study.stream()
-        texts = [clean(text) for text in profiles.companies["text"][: study.profile_limit]]
         collect(stream, hooks, stream.windows([ids for ids, _ in stream.tokenise(texts)]), folder)
         (folder / "done").touch()
     document = stored(folder, "document").numpy()
-    count = int(document.max()) + 1
-    spec = replace(study.spec, tokens=study.spec.tokens // 2)
     runs = [(depth, study.spec.latents) for depth in study.depths]
     runs += [(study.layer, width) for width in study.widths if width != study.spec.latents]
-    similarities: dict[str, np.ndarray] = {"TF-IDF": tfidf_similarity(profiles)[:count, :count]}
+    similarities: dict[str, list[np.ndarray]] = {}
     for depth in study.depths:
         rows = stored(folder, study.hook(depth)).float()
-        kept = rows.any(dim=1).numpy()
-        means = _pool(document[kept], rows[torch.from_numpy(kept)].numpy(), count)
-        similarities[f"residual mean, block {depth}"] = _cosine(StandardisedCosine(), means)
         for place, width in runs:
             if place != depth:
                 continue
-            sae, _ = trained(
-                study,
-                f"companies-{depth}-{width}",
-                lambda depth=depth: rows_of(study.out / "corpus-train", study.hook(depth)),
-                replace(spec, latents=width),
-            )
-            summed = _latents(sae, rows, document, count)
-            similarities[f"SAE, block {depth}, {width:,} latents"] = _cosine(Cosine(), summed)
+            name = f"SAE, block {depth}, {width:,} latents"
+            for spec in study.specs(2):
+                corpus_rows = partial(rows_of, study.out / "corpus-train", study.hook(depth))
+                sae, _ = trained(study, f"companies-{depth}-{width}", corpus_rows, replace(spec, latents=width))
+                summed = _latents(sae, rows, document, len(texts))
+                similarities.setdefault(name, []).append(_cosine(Cosine(), summed))
+        kept = rows.any(dim=1).numpy()
+        means = _pool(document[kept], rows[torch.from_numpy(kept)].numpy(), len(texts))
+        similarities[f"residual mean, block {depth}"] = [_cosine(StandardisedCosine(), means)]
         if depth == study.layer and study.model == resolve(EncoderConfig().model, print):
-            summed = _latents(load_sae(bundled("sae")), rows, document, count)
-            similarities["the bundled SAE"] = _cosine(Cosine(), summed)
-    return judged(similarities, profiles, count)
+            summed = _latents(load_sae(bundled("sae")), rows, document, len(texts))
+            similarities["the bundled SAE"] = [_cosine(Cosine(), summed)]
+    similarities["TF-IDF"] = [tfidf_similarity(profiles)]
+    return judged(similarities, profiles)
 
 
-def judged(similarities: dict[str, np.ndarray], profiles: Profiles, count: int) -> dict[str, Any]:
-    """Yardsticks to 2013 of all, and later ones of the best SAE, the bundled one and what is no SAE."""
-    correlations = {year: values[:count, :count] for year, values in profiles.correlations.items()}
-    first = [year for year in SPANS["2003-13"] if year in correlations]
-    early = replace(profiles, correlations={year: correlations[year] for year in first})
-    result: dict[str, Any] = {}
-    for name, similarity in similarities.items():
-        yearly = yearly_yardsticks(similarity, _cut(early, count)).mean()
-        result[name] = {"top 2003-13": yearly["top"], "peers 2003-13": yearly["peers"], "score": float(yearly.mean())}
-    saes = [name for name in result if name.startswith("SAE")]
-    best = max(saes, key=lambda name: result[name]["score"])
-    late = replace(profiles, correlations={y: v for y, v in correlations.items() if y in SPANS["2014-20"]})
-    for name, similarity in similarities.items():
-        if name == best or name not in saes:
-            yearly = yearly_yardsticks(similarity, _cut(late, count)).mean()
-            result[name] |= {"top 2014-20": yearly["top"], "peers 2014-20": yearly["peers"], "chosen": name == best}
-    return result
+def judged(similarities: dict[str, list[np.ndarray]], profiles: Profiles) -> dict[str, Any]:
+    """Score every row on years to 2013; the best SAE and what was not trained here once more on later ones.
+
+    The first is the mean of both yardsticks, over seeds; the second is `profile_study.final_look`, with differences to
+    the last row.
+    """
+    early = {year: values for year, values in profiles.correlations.items() if year <= LAST_CHOICE}
+    before = replace(profiles, correlations=early)
+    found: dict[str, Any] = {}
+    for name, seeds in similarities.items():
+        yearly = [yearly_yardsticks(similarity, before).mean() for similarity in seeds]
+        both = {figure: [float(one[figure]) for one in yearly] for figure in ("top", "peers")}
+        found[name] = both | {"score": float(np.mean([*both.values()]))}
+    trials = [name for name in found if name.startswith("SAE")]
+    best = max(trials, key=lambda name: found[name]["score"])
+    rows: dict[str, np.ndarray] = {}
+    for name, seeds in similarities.items():
+        if name == best or name not in trials:
+            rows |= {name if len(seeds) == 1 else f"{name}, seed {i}": one for i, one in enumerate(seeds)}
+    later = final_look(rows, profiles)
+    parts = ("", "_more", "_more_low", "_more_high", "_p")
+    later = later[[f"{figure}{part}" for figure in ("top", "peers") for part in parts]].astype(object)
+    return {"to 2013": found, "chosen": best, "after": later.where(later.notna(), None).to_dict("index")}
 
 
 def figures(sae: SAE, held: torch.Tensor) -> dict[str, float]:
@@ -328,19 +346,9 @@ def figures(sae: SAE, held: torch.Tensor) -> dict[str, float]:
     return {"unexplained": found.fraction_unexplained, "l0": found.l0, "dead": found.dead_share}
 
 
-def _cut(profiles: Profiles, count: int) -> Profiles:
-    """Keep the first companies only."""
-    if count == len(profiles.companies):
-        return profiles
-    from companysim.benchmark import classification
-
-    companies = profiles.companies[:count]
-    return Profiles(
-        companies,
-        profiles.correlations,
-        classification("sic", companies["sic"].tolist()),
-        classification("gics", companies["gics"].tolist()) if "gics" in companies else profiles.gics,
-    )
+def seeds_together(found: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
+    """Collect each figure over seeds."""
+    return {key: [one[key] for one in found] for key in found[0]}
 
 
 def _pool(document: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
@@ -365,30 +373,27 @@ def _cosine(estimator: Any, vectors: Any) -> np.ndarray:
 
 
 def markdown(results: dict[str, Any]) -> str:
-    """Tables of all steps that have run."""
+    """Tables of all steps that have run; the mean of several seeds with the smallest and the largest."""
     parts = []
     if "groups" in results:
         frame = pd.DataFrame(results["groups"]["table"])
         parts.append("## Layers that are close\n\n" + _table(frame.head(10), 4))
     if "transfer" in results:
-        rows = {name: {k: v for k, v in row.items() if k != "curve"} for name, row in results["transfer"].items()}
-        parts.append("## Scratch and transfer, held-out text\n\n" + _table(_frame(rows), 4))
-        curves = {name: dict(map(tuple, row["curve"])) for name, row in results["transfer"].items()}
+        parts.append("## Scratch and transfer, held-out text\n\n" + _table(_frame(results["transfer"]), 4))
+        curves = {name: dict(map(tuple, row["curve"][0])) for name, row in results["transfer"].items()}
         points = sorted(curves["scratch"])[:: max(1, len(curves["scratch"]) // 12)]
         shown = {name: {f"{at:,}": _nearest(curve, at) for at in points} for name, curve in curves.items()}
-        parts.append("## Loss in training against tokens\n\n" + _table(_frame(shown), 3))
+        parts.append("## Loss in training against tokens, first seed\n\n" + _table(_frame(shown), 3))
     if "grouped" in results:
-        rows = {
-            layer: {f"{side} {key}": value for side, row in both.items() for key, value in row.items()}
-            for layer, both in results["grouped"].items()
-        }
-        parts.append("## One SAE for three layers, and one for each\n\n" + _table(_frame(rows), 4))
+        parts.append("## One SAE for three layers, and one for each\n\n" + _table(_frame(results["grouped"]), 4))
     if "random" in results:
-        rows = {"random weights": {k: v for k, v in results["random"].items() if k != "curve"}}
-        parts.append("## Control\n\n" + _table(_frame(rows), 4))
-    for step, title in (("patched", "Patched into the language model"), ("companies", "Company similarity")):
-        if step in results:
-            parts.append(f"## {title}\n\n" + _table(_frame(results[step]), 4))
+        parts.append("## Control\n\n" + _table(_frame({"random weights": results["random"]}), 4))
+    if "patched" in results:
+        parts.append("## Patched into the language model\n\n" + _table(_frame(results["patched"]), 4))
+    if "companies" in results:
+        found = results["companies"]
+        parts.append("## Company similarity, years to 2013\n\n" + _table(_frame(found["to 2013"]), 4))
+        parts.append(f"## 2014 to 2020, chosen: {found['chosen']}\n\n" + _table(_frame(found["after"]), 4))
     return "\n\n".join(parts)
 
 
@@ -399,19 +404,19 @@ def _nearest(curve: dict[float, float], tokens: float) -> float:
 
 
 def _frame(rows: dict[str, dict[str, Any]]) -> pd.DataFrame:
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("").reset_index()
+    plain = {name: {key: value for key, value in row.items() if key != "curve"} for name, row in rows.items()}
+    return pd.DataFrame.from_dict(plain, orient="index").rename_axis("").reset_index()
 
 
 def _table(frame: pd.DataFrame, digits: int) -> str:
     def cell(value: Any) -> str:
+        if isinstance(value, list):
+            spread = f" ({cell(min(value))} to {cell(max(value))})" if len(value) > 1 else ""
+            return cell(float(np.mean(value))) + spread
+        if value is None:
+            return "-"
         if isinstance(value, float):
-            return (
-                "-"
-                if np.isnan(value)
-                else f"{value:,.0f}"
-                if value.is_integer() and value > 1
-                else f"{value:.{digits}f}"
-            )
+            return "-" if np.isnan(value) else f"{value:.{digits}f}"
         return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
     lines = ["| " + " | ".join(map(str, frame.columns)) + " |", "|" + "---|" * len(frame.columns)]
@@ -451,7 +456,7 @@ def main(
     corpus_tokens: Annotated[int, typer.Option(help="Tokens of text.")] = 400_000,
     tokens: Annotated[int, typer.Option(help="Activations seen by a whole run.")] = 2_000_000,
     precision: Annotated[str, typer.Option(help="Of the SAE's matrix products.")] = "float32",
-    seed: int = 0,
+    seeds: Annotated[int, typer.Option(min=1, help="SAEs of each kind.")] = 3,
 ) -> None:
     """Run the study of SmolLM2-135M and print its tables."""
     study = Study(
@@ -461,13 +466,13 @@ def main(
         depths=(20, 23, 26, 28),
         widths=(2048, 4096, 8192),
         corpus_tokens=corpus_tokens,
-        profile_limit=10**9,
-        spec=TrainingSpec(tokens=tokens, precision=precision, seed=seed),  # type: ignore[arg-type]
+        spec=TrainingSpec(tokens=tokens, precision=precision),  # type: ignore[arg-type]
+        seeds=tuple(range(seeds)),
         window=256,
         dtype="bfloat16",
         out=out,
     )
-    texts = open_texts(str(data / "item1_10k.parquet"), "item_1", seed=seed)
+    texts = open_texts(str(data / "item1_10k.parquet"), "item_1", seed=study.spec.seed)
     assert isinstance(texts, StoredTexts)
     print(markdown(run(study, texts, load_profiles(data))))
 

@@ -39,7 +39,7 @@ def test_whole_study_on_a_tiny_world(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(module, "tfidf_similarity", lambda profiles: np.eye(len(profiles.companies)))
     study = module.Study(
         model=str(tmp_path / "world" / "llm"), blocks="layers", layer=1, depths=(0, 1, 2), widths=(24, 48),
-        corpus_tokens=10_000, profile_limit=10**9,
+        corpus_tokens=10_000, seeds=(0, 1),
         spec=TrainingSpec(latents=48, k=4, tokens=1600, batch=32, learning_rate=5e-3, dead_after=500),
         window=64, dtype="float32", out=tmp_path / "study",
     )  # fmt: skip
@@ -48,15 +48,22 @@ def test_whole_study_on_a_tiny_world(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert list(results) == ["groups", "transfer", "grouped", "random", "patched", "companies"]
     assert results == json.loads((tmp_path / "study" / "results.json").read_text())
     transfer = results["transfer"]
-    assert [row["tokens"] for row in transfer.values()] == [1600, 800, 400, 800, 400, 800, 400]
-    assert transfer["from the layer before, 1/2 of the tokens"]["curve"][0][1] < transfer["scratch"]["curve"][0][1]
-    assert set(results["grouped"]) == {"layers.0", "layers.1", "layers.2"}
+    assert [row["tokens"] for row in transfer.values()] == [1600, 800, 400, 200] + 2 * [800, 400, 200]
+    for moved, scratch in zip(
+        transfer["from the layer before, 1/2 of the tokens"]["curve"], transfer["scratch"]["curve"], strict=True
+    ):
+        assert moved[0][1] < scratch[0][1]
+    assert len(set(transfer["scratch"]["unexplained"])) == 2
+    assert [name.split(":")[0] for name in results["grouped"]] == [f"layers.{i}" for i in (0, 1, 2) for _ in range(3)]
     companies = results["companies"]
-    assert {"SAE, block 1, 24 latents", "SAE, block 2, 48 latents", "residual mean, block 0"} <= set(companies)
-    late = [name for name, row in companies.items() if name.startswith("SAE") and "top 2014-20" in row]
-    assert late == [max((n for n in companies if n.startswith("SAE")), key=lambda n: companies[n]["score"])]
+    early = companies["to 2013"]
+    assert {"SAE, block 1, 24 latents", "SAE, block 2, 48 latents", "residual mean, block 0"} <= set(early)
+    best = max((n for n in early if n.startswith("SAE")), key=lambda n: early[n]["score"])
+    late = [name for name in companies["after"] if name.startswith("SAE")]
+    assert companies["chosen"] == best
+    assert late == [f"{best}, seed 0", f"{best}, seed 1"]
     shown = module.markdown(results)
-    assert shown.count("## ") == 7
+    assert shown.count("## ") == 8
     assert "nan" not in shown.lower().replace("-", "")
     # Again: everything is read, nothing trained.
     monkeypatch.setattr(module, "train", None)
@@ -66,11 +73,14 @@ def test_whole_study_on_a_tiny_world(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_the_choice_does_not_see_later_years() -> None:
     texts = [f"text {i}" for i in range(30)]
     rng = np.random.default_rng(1)
-    similarities = {f"SAE, {i}": np.corrcoef(rng.normal(size=(30, 5))) for i in range(6)}
-    first, second = (module.judged(similarities, profiles(texts, later), 30) for later in (0, 7))
-    chosen = [[name for name, row in found.items() if row.get("chosen")] for found in (first, second)]
-    assert chosen[0] == chosen[1]
-    assert first[chosen[0][0]]["top 2014-20"] != second[chosen[0][0]]["top 2014-20"]
+    similarities = {f"SAE, {i}": [np.corrcoef(rng.normal(size=(30, 5))) for _ in range(2)] for i in range(6)}
+    similarities["TF-IDF"] = [np.eye(30)]
+    first, second = (module.judged(similarities, profiles(texts, later)) for later in (0, 7))
+    assert first["to 2013"] == second["to 2013"]
+    assert first["chosen"] == second["chosen"]
+    row = f"{first['chosen']}, seed 0"
+    assert first["after"][row]["top"] != second["after"][row]["top"]
+    assert "TF-IDF" in first["after"]
 
 
 def test_rows_of_layers_belong_together(tmp_path: Path) -> None:
