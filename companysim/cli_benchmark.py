@@ -37,7 +37,7 @@ def benchmark_command(
         list[Path] | None,
         typer.Option(help="Vectors, a similarity, pairs or a partition (parquet or CSV); may be given several times."),
     ] = None,
-    returns: Annotated[Path | None, typer.Option(help="Returns or adj_close, long or wide.")] = None,
+    returns: Annotated[Path | None, typer.Option(help="Long: return, log_return or adj_close; wide: returns.")] = None,
     classification: Annotated[Path | None, typer.Option(help="Table with ticker and sic, gics or ff48.")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file with any of these options; flags come first.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for CSV tables, HTML and PNG figures.")] = None,
@@ -49,12 +49,14 @@ def benchmark_command(
     factors: Annotated[
         list[Path] | None, typer.Option(help="Factor returns, a file of French's data library; several are joined.")
     ] = None,
-    components: Annotated[int | None, typer.Option(help="Principal components to take out.")] = None,
-    autoencoder: Annotated[int | None, typer.Option(help="Conditional autoencoder factors to take out.")] = None,
+    components: Annotated[int | None, typer.Option(min=0, help="Principal components to take out.")] = None,
+    autoencoder: Annotated[int | None, typer.Option(min=0, help="Conditional autoencoder factors to take out.")] = None,
     clip: Annotated[bool | None, typer.Option("--clip", help="Pull extreme returns to past limits.")] = None,
-    null_draws: Annotated[int | None, typer.Option(help="Random partitions; 1000 by default.")] = None,
-    bootstrap_draws: Annotated[int | None, typer.Option(help="Resamples of firms and years; 1000 by default.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of all draws.")] = None,
+    null_draws: Annotated[int | None, typer.Option(min=1, help="Random partitions; 1000 by default.")] = None,
+    bootstrap_draws: Annotated[
+        int | None, typer.Option(min=1, help="Resamples of firms and years; 1000 by default.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of all draws.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV instead of a table.")] = False,
 ) -> None:

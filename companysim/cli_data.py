@@ -12,7 +12,7 @@ from companysim.cli_data_check import check
 from companysim.cli_data_classifications import classifications
 from companysim.cli_data_factors import factors
 from companysim.cli_data_prices import prices
-from companysim.errors import DataError
+from companysim.errors import DataError, counted
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -75,19 +75,24 @@ def filings_command(
     described = len(found.filings) + len(found.texts)
     failed = found.report[found.report["status"] == FAILED]
     if not described:
-        raise DataError(f"no business description was found; the first reason is: {failed.iloc[0].reason}")
+        first = (failed if len(failed) else found.report).iloc[0]  # none fails where index.csv leaves out all
+        reason = first.reason or f"index.csv says of {first.filing_id} that it is {first.status}"
+        raise DataError(f"no business description was found; the first reason is: {reason}")
     if len(found.texts):
         write_parquet(out / "texts.parquet", found.texts)
-        typer.echo(f"{len(found.texts)} descriptions without company, day or year: {out / 'texts.parquet'}")
+        some = counted(len(found.texts), "description", "descriptions")
+        typer.echo(f"{some} without company, day or year: {out / 'texts.parquet'}")
     if len(found.filings):
         check_table(found.filings, FILINGS, str(out / "filings.parquet"))
         check_table(found.companies, COMPANIES, str(out / "companies.csv"))
         write_parquet(out / "filings.parquet", found.filings)
         write_csv(out / "companies.csv", found.companies)
         first, last = found.filings["fiscal_year"].min(), found.filings["fiscal_year"].max()
+        filings = counted(len(found.filings), "filing", "filings")
+        companies = counted(found.filings["cik"].nunique(), "company", "companies")
         typer.echo(
-            f"{len(found.filings)} filings of {found.filings['cik'].nunique()} companies, fiscal years {first} to "
-            f"{last}: {out / 'filings.parquet'}, {out / 'companies.csv'}"
+            f"{filings} of {companies}, fiscal years {first} to {last}: "
+            f"{out / 'filings.parquet'}, {out / 'companies.csv'}"
         )
     if len(failed):
         row = failed.iloc[0]

@@ -21,8 +21,10 @@ def classifications(
     SIC codes are those of the companies table, such as EDGAR's. GICS is proprietary: bring your own codes. Companies
     with the GICS codes are written to `companies.csv`, ready for `companysim run`.
     """
+    from companysim.errors import counted
     from companysim.universe.classifications import classify, with_gics
     from companysim.universe.schemas import COMPANIES, codes_schema
+    from companysim.universe.sources.edgar_download import writing
     from companysim.universe.tables import check_table, read_frame, read_table
     from companysim.workspace import write_csv, write_parquet
 
@@ -33,15 +35,18 @@ def classifications(
             own = own.rename(columns={"gics8": "gics"})
         codes = check_table(own, codes_schema(["gics"]), str(gics))
         table = with_gics(table, dict(zip(codes["ticker"], codes["gics"], strict=True)), gics.name)
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
     profiles, failed = _profiles(sorted(table["ticker"])) if yahoo else ({}, {})
     found = classify(table, profiles)
-    out.mkdir(parents=True, exist_ok=True)
-    write_parquet(out / "classifications.parquet", found)
-    write_csv(out / "companies.csv", table)
+    with writing(out):
+        write_parquet(out / "classifications.parquet", found)
+        write_csv(out / "companies.csv", table)
     counts = found.groupby("scheme", sort=False)["cik"].size()
     schemes = [scheme for scheme in ("sic", "ff48", "gics", "yahoo_sector") if scheme in counts]
     shown = ", ".join(f"{scheme} {counts[scheme]}" for scheme in schemes)
-    typer.echo(f"{out / 'classifications.parquet'}: {table['cik'].nunique()} companies; with a code: {shown or 'none'}")
+    number = counted(table["cik"].nunique(), "company", "companies")
+    typer.echo(f"{out / 'classifications.parquet'}: {number}; with a code: {shown or 'none'}")
     if failed:
         typer.echo(f"{len(failed)} not classified by Yahoo; the first: {next(iter(failed.values()))}", err=True)
 

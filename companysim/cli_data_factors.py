@@ -24,14 +24,17 @@ def factors(
     from companysim.benchmark import read_factors
     from companysim.benchmark.factors import RISK_FREE
     from companysim.universe.schemas import factors_schema
+    from companysim.universe.sources.edgar_download import writing
     from companysim.universe.sources.french import LIBRARY, fetch_factors
     from companysim.universe.tables import check_table
     from companysim.workspace import write_parquet
 
-    paths = from_file or fetch_factors(out / "factors", frequency, library=library or LIBRARY, refresh=refresh)
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+        paths = from_file or fetch_factors(out / "factors", frequency, library=library or LIBRARY, refresh=refresh)
     found = read_factors(*paths)
     table = found.returns.assign(**{RISK_FREE: found.risk_free}).rename_axis("date").reset_index()
     table = check_table(table, factors_schema(table.columns[1:]), ", ".join(map(str, paths)))
-    out.mkdir(parents=True, exist_ok=True)
-    write_parquet(out / "factors.parquet", table)
+    with writing(out):
+        write_parquet(out / "factors.parquet", table)
     typer.echo(f"{out / 'factors.parquet'}: {found.summary()}")

@@ -42,6 +42,7 @@ def prices(
     from companysim.universe.panels import panel
     from companysim.universe.quality import quality
     from companysim.universe.schemas import PRICES
+    from companysim.universe.sources.edgar_download import writing
     from companysim.universe.sources.yahoo import download
     from companysim.universe.tables import read_frame
     from companysim.workspace import hold, write_csv, write_parquet
@@ -49,10 +50,11 @@ def prices(
     if (from_file is None) == (tickers is None and tickers_file is None):
         raise DataError("give the tickers by --tickers or --tickers-file, or a file of prices by --from-file")
     first, last = _day(start, "--start"), _day(end, "--end")
-    out.mkdir(parents=True, exist_ok=True)
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
     failed = 0
     lines = None
-    with hold(out):
+    with writing(out), hold(out):
         if from_file is not None:
             wide = panel(read_frame(from_file, "date, ticker, adj_close"), PRICES, str(from_file)).loc[first:last]
             found = wide.reset_index().melt("date", var_name="ticker", value_name="adj_close").dropna(ignore_index=True)

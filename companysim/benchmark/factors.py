@@ -19,6 +19,7 @@ import pandas as pd
 
 from companysim.benchmark.returns import Windows
 from companysim.errors import ConfigError, DataError
+from companysim.universe.panels import DATES
 from companysim.universe.tables import read_frame
 
 Unit = Literal["auto", "percent", "decimal"]
@@ -56,8 +57,9 @@ def read_factors(*paths: str | Path, unit: Unit = "auto") -> Factors:
     """Read factor files in the layout of French's data library, or as a parquet or CSV table with a date column.
 
     The library's CSV files begin with some lines of prose, name the factors in a line that starts with a comma, give
-    months as 200001 or days as 20000103, and may end with a table of years, which is not read. Several files
-    (the five factors and momentum) are joined on the dates all of them have.
+    months as 200001 or days as 20000103, and may end with a table of years, which is not read. A table's dates are its
+    column ``date`` or ``month``, or else its first. Several files (the five factors and momentum) are joined on the
+    dates all of them have.
 
     Parameters
     ----------
@@ -68,7 +70,7 @@ def read_factors(*paths: str | Path, unit: Unit = "auto") -> Factors:
     Raises
     ------
     DataError
-        If a file cannot be read, holds no dated rows, repeats a factor, or the files share no date.
+        If a file cannot be read, holds no dated rows, repeats a date or factor, or the files share no date.
     """
     if not paths:
         raise ConfigError("no file of factors: give one or more")
@@ -95,7 +97,7 @@ def read_factors(*paths: str | Path, unit: Unit = "auto") -> Factors:
 def _read_one(path: Path) -> pd.DataFrame:
     if path.suffix == ".parquet":
         table = read_frame(path, "dates and factors")
-        table = table if any(str(name).lower() in ("date", "month") for name in table.columns) else table.reset_index()
+        table = table if any(str(name).lower() in DATES for name in table.columns) else table.reset_index()
     else:
         try:
             lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -109,9 +111,20 @@ def _read_one(path: Path) -> pd.DataFrame:
         heads = [line for line in lines[:first] if "," in line]
         if not heads:
             raise DataError(f"{path}: no line before the first date names the factors")
-        table = pd.read_csv(io.StringIO("\n".join([heads[-1], *lines[first:stop]])), skipinitialspace=True)
-    dates = _dates(table.iloc[:, 0], path)
-    values: pd.DataFrame = table.iloc[:, 1:].apply(pd.to_numeric, errors="coerce")
+        for number, line in enumerate(lines[first:stop], start=first + 1):
+            if line.count(",") > heads[-1].count(","):  # pandas would take the dates for an index and shift the rest
+                raise DataError(f"{path}: line {number} has more values than there are names: name every column")
+        try:
+            table = pd.read_csv(io.StringIO("\n".join([heads[-1], *lines[first:stop]])), skipinitialspace=True)
+        except pd.errors.ParserError as error:
+            raise DataError(f"cannot read {path} ({' '.join(str(error).split())}): give a CSV file") from error
+    place = next((k for k, name in enumerate(table.columns) if str(name).strip().lower() in DATES), 0)
+    dates = _dates(table.iloc[:, place], path)
+    twice = dates[dates.duplicated()]
+    if len(twice):
+        raise DataError(f"{path}: the date {twice[0]:%Y-%m-%d} stands more than once: keep one row of it")
+    others = [k for k in range(table.shape[1]) if k != place]
+    values: pd.DataFrame = table.iloc[:, others].apply(pd.to_numeric, errors="coerce")
     values.columns = [str(name).strip() for name in values.columns]
     values.index = dates
     return values
@@ -129,7 +142,8 @@ def _dates(column: pd.Series, path: Path) -> pd.DatetimeIndex:
         plain = bool(text.str.fullmatch(r"\d{8}").all())
         return pd.DatetimeIndex(pd.to_datetime(text, format="%Y%m%d" if plain else "ISO8601"), name="date")
     except ValueError as error:
-        raise DataError(f"{path}: a date cannot be read ({error}): write 200001 or 20000103") from error
+        said = str(error).splitlines()[0].rstrip(":. ")
+        raise DataError(f"{path}: a date cannot be read ({said}): write 200001 or 20000103") from error
 
 
 def factor_residuals(

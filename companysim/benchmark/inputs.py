@@ -47,15 +47,19 @@ def read_features(path: str | Path) -> Features:
 
     - vectors: an id column (``ticker``, ``id``, ``company`` or ``cik``) and numeric columns;
     - a square similarity: the same, where the columns are named as the ids are;
-    - pairs: ``ticker_1``, ``ticker_2`` and ``similarity`` or ``score``; a pair that is not listed has 0;
+    - pairs: ``ticker_1``, ``ticker_2`` and ``similarity`` or ``score``; a pair that is not listed has 0, and so is
+      more similar than one listed below 0;
     - a partition: an id column and ``cluster``, ``group`` or ``label``.
+
+    Ids are text, as in all other tables: ``0000320193`` keeps its zeros.
 
     Raises
     ------
     DataError
         If the file cannot be read or has none of these forms, an id stands twice, or a value is no finite number.
     """
-    table = read_frame(path, "vectors, similarities, pairs or groups", numbers=True)
+    text = [*IDS, *(f"{key}_{side}" for key in IDS for side in (1, 2))]
+    table = read_frame(path, "vectors, similarities, pairs or groups", numbers=True, text=text)
     if table.empty or not len(table.columns):
         raise DataError(f"{path}: the table has no rows")
     name = Path(path).name.split(".")[0]
@@ -125,9 +129,11 @@ def grouping_of(features: Features, ids: Sequence[str], share_of_pairs: float) -
         place = pd.Index(index)
         i, j = (place.get_indexer(pd.Index(features.table[end])) for end in ("first", "second"))
         both = (i >= 0) & (j >= 0) & (i != j)
-        similarity, score = np.zeros((len(index),) * 2), features.table["score"].to_numpy(dtype=float)[both]
+        score = features.table["score"].to_numpy(dtype=float)[both]
+        similarity = np.full((len(index),) * 2, -np.inf)  # not 0, or a listed score below it would be lost
         for a, b in ((i[both], j[both]), (j[both], i[both])):
             np.maximum.at(similarity, (a, b), score)
+        similarity[np.isneginf(similarity)] = 0.0
         tree = None
     similarity = (similarity + similarity.T) / 2
     tree = spanning_tree(similarity.max() - similarity) if tree is None else tree
@@ -147,7 +153,8 @@ def read_codes(path: str | Path) -> pd.DataFrame:
     Raises
     ------
     DataError
-        If no column names the companies or a scheme, an id stands twice, or a code has too many digits.
+        If no column names the companies or a scheme, an id stands twice, a code has too many digits, or ``filed`` is
+        no day.
     """
     table = read_frame(path, f"a column {' or '.join(IDS)} and codes")
     lower = {str(column).lower(): column for column in table.columns}
@@ -168,11 +175,11 @@ def read_codes(path: str | Path) -> pd.DataFrame:
     for scheme, column in schemes.items():
         texts = ["" if text in MISSING else text for text in _text(table[column])]
         codes[scheme] = [text and text.zfill(widths[scheme]) for text in texts]
-    checked = check_table(pd.DataFrame(codes), codes_schema(schemes), str(path))
-    found = checked.set_index("ticker").rename_axis(None)
+    given = pd.DataFrame(codes)
     if "filed" in lower:
-        found["filed"] = pd.to_datetime(table[lower["filed"]].to_numpy(), errors="coerce")
-    return found
+        given["filed"] = table[lower["filed"]].to_numpy()
+    checked = check_table(given, codes_schema(schemes, filed="filed" in lower), str(path))
+    return checked.set_index("ticker").rename_axis(None)
 
 
 def schemes_of(codes: pd.DataFrame, ids: Sequence[str]) -> list[Grouping]:

@@ -239,7 +239,8 @@ def read_returns(path: str | Path) -> pd.DataFrame:
 
     Long: a date (``date`` or ``month``), an id (``ticker``, ``id``, ``company`` or ``cik``) and one of ``return``,
     ``simple_return``, ``ret``, ``log_return``, ``adj_close``. Wide: dates in the first column, one column of simple
-    returns a company. Prices are taken as they are dated: month ends give monthly returns, days daily ones.
+    returns a company; prices must be long. They are taken as they are dated: month ends give monthly returns, days
+    daily ones.
 
     Returns
     -------
@@ -249,11 +250,14 @@ def read_returns(path: str | Path) -> pd.DataFrame:
     Raises
     ------
     DataError
-        If the file cannot be read, a date or number cannot, a day has two values, or a simple return is -1 or less; the
-        message names the column and the first bad rows.
+        If the file cannot be read, a date or number cannot, a day has two values, or a simple return is -1 or less, in
+        which case the message names the column and the first bad rows; or if it holds wide prices, or those of one day.
     """
     table, schema = returns_shaped(read_frame(path, "returns or prices"), str(path))
-    return log_returns_of(panel(table, schema, str(path)), KINDS[schema.name], str(path))
+    returns = log_returns_of(panel(table, schema, str(path)), KINDS[schema.name], str(path))
+    if returns.empty:
+        raise DataError(f"{path}: prices of a single day give no return: give two days or more")
+    return returns
 
 
 def log_returns_of(values: pd.DataFrame, kind: str, source: str = "returns") -> pd.DataFrame:

@@ -26,7 +26,7 @@ from companysim.benchmark.returns import (
 )
 from companysim.benchmark.table import frontier
 from companysim.clustering import CorrelationCurve, correlation_curve
-from companysim.errors import ConfigError, DataError
+from companysim.errors import ConfigError, DataError, counted
 
 SHARES = np.geomspace(0.0005, 0.3, 25)
 RAW = "raw"
@@ -118,7 +118,10 @@ def run_study(
         `first_year`, to take out; 0 for none.
     clip : bool
         Use the winsorised returns. Limits come from the years before `first_year`.
-    null_draws, bootstrap_draws, seed : int
+    null_draws, bootstrap_draws : int
+        1 or more.
+    seed : int
+        0 or more.
 
     Raises
     ------
@@ -127,6 +130,11 @@ def run_study(
     """
     if not 0 < share_of_pairs <= 1:
         raise ConfigError(f"share_of_pairs is {share_of_pairs}: give a share above 0 and at most 1")
+    least = {"null_draws": (null_draws, 1), "bootstrap_draws": (bootstrap_draws, 1), "seed": (seed, 0)}
+    least |= {"components": (components, 0), "autoencoder": (autoencoder, 0)}
+    for name, (value, minimum) in least.items():
+        if value < minimum:
+            raise ConfigError(f"{name} is {value}: give {minimum} or more")
     read = [read_features(path) for path in features]
     if not read:
         raise ConfigError("no features: give one file or more")
@@ -134,14 +142,18 @@ def run_study(
     known = set(table.columns).intersection(*(entry.ids for entry in read))
     ids = sorted(known)
     if len(ids) < 3:
-        raise DataError(f"only {len(ids)} companies have returns and all features: write their ids alike in all files")
+        few = counted(len(ids), "company has", "companies have")
+        raise DataError(f"only {few} returns and all features: write their ids alike in all files")
     log = table[ids]
     dated = pd.DatetimeIndex(log.index)
     first, last = int(first_year or dated[0].year), int(last_year or dated[-1].year)
     classified = read_codes(codes)
+    if not classified.index.isin(ids).any():
+        raise DataError(f"{codes} holds none of the {len(ids)} companies compared: write their ids alike in all files")
     built = [grouping_of(entry, ids, share_of_pairs) for entry in read]
     groupings = [grouping for grouping, _ in built] + schemes_of(classified, ids)
-    extremes = winsorise(log, first - 1) if dated[0].year < first else None
+    past = np.isfinite(log[dated.year < first].to_numpy(dtype=float)).any()
+    extremes = winsorise(log, first - 1) if past else None
     if clip and extremes is None:
         raise ConfigError(f"no return before {first} sets the limits of clipping: raise first_year or do not clip")
     used = extremes.returns if clip and extremes is not None else log
@@ -156,6 +168,12 @@ def run_study(
         windows = {RAW: calendar_windows(used, range(first, last + 1), frequency)}
     if not windows[RAW].returns:
         raise DataError(f"no company has a return in {first}-{last}: choose other years")
+    if not windows[RAW].to_frame()["pairs_scored"].any():
+        needed = windows[RAW].min_periods
+        raise DataError(
+            f"{returns}: no two companies share {needed} {frequency} returns in any year of {first}-{last}: give daily "
+            "or monthly returns (weekly ones count as daily) of longer years"
+        )
     if factors:
         span = (60, 36) if frequency == "monthly" else (504, 252)
         windows["factors"] = factor_residuals(used, windows[RAW], read_factors(*factors), *span)

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pandera.pandas as pa
 
-from companysim.errors import DataError
+from companysim.errors import DataError, counted
 from companysim.universe.panels import returns_shaped, shaped
 from companysim.universe.quality import quality
 from companysim.universe.schemas import FILINGS, GROUPS, PRICES, TABLES, factors_schema
@@ -94,13 +94,14 @@ class Checkup:
         for report in self.tables:
             when = f", {report.first} to {report.last}" if report.first else ""
             usable = "" if report.usable == report.rows else f", {report.usable:,} of them usable"
-            lines.append(f"{report.file}: {report.table}, {report.rows:,} rows{usable}{when}")
+            lines.append(f"{report.file}: {report.table}, {counted(report.rows, 'row', 'rows')}{usable}{when}")
             lines += [f"  error: {sentence}" for sentence in report.errors]
             lines += [f"  note: {sentence}" for sentence in report.notes]
         left_out = {reason: count for reason, count in self.dropped.items() if count}
-        lines += [f"a run would leave out {count} companies: {reason}" for reason, count in left_out.items()]
+        for reason, count in left_out.items():
+            lines.append(f"a run would leave out {counted(count, 'company', 'companies')}: {reason}")
         lines += [f"note: {sentence}" for sentence in self.notes]
-        return "\n".join([*lines, f"{self.errors} errors"])
+        return "\n".join([*lines, counted(self.errors, "error", "errors")])
 
 
 def check_folder(folder: str | Path) -> Checkup:
@@ -196,10 +197,17 @@ def _notes(name: str, table: pd.DataFrame) -> list[str]:
         short = table["text"].str.len() < 500
         twice = table.duplicated(["cik", "fiscal_year"])
         late = (table["filed"].dt.year - table["fiscal_year"] > 1) | (table["filed"].dt.year < table["fiscal_year"])
-        said = {"texts below 500 characters": short, "further filings of a company and fiscal year": twice}
-        said["filings not filed in their fiscal year or the next"] = late
+        said = (
+            (short, "text", "texts", "below 500 characters"),
+            (twice, "further filing", "further filings", "of a company and fiscal year"),
+            (late, "filing", "filings", "not filed in the fiscal year or the next"),
+        )
         ids = table["filing_id"]
-        return [f"{int(bad.sum())} {what}, such as {ids[bad].iloc[0]}" for what, bad in said.items() if bad.any()]
+        return [
+            f"{counted(int(bad.sum()), one, many)} {what}, such as {ids[bad].iloc[0]}"
+            for bad, one, many, what in said
+            if bad.any()
+        ]
     return []
 
 
@@ -212,7 +220,8 @@ def _between(tables: dict[str, pd.DataFrame]) -> tuple[dict[str, int], tuple[str
             if name in tables:
                 strange = sorted(set(tables[name]["ticker"]) - known)
                 if strange:
-                    notes.append(f"{len(strange)} tickers of {name} are not in companies, such as {strange[0]}")
+                    which = counted(len(strange), f"ticker of {name} is", f"tickers of {name} are")
+                    notes.append(f"{which} not in companies, such as {strange[0]}")
     if not {"filings", "companies", "prices"} <= set(tables):
         return {}, tuple(notes)
     last = tables["filings"]["filed"].max()

@@ -19,6 +19,8 @@ VALUES = {
     "adj_close": PRICES,
 }
 """What the column of values may be called in a long table for the benchmark, and what it then holds."""
+_MEDIAN = 0.5
+"""No market has a median return of 50 %: where none is negative either, values above it are prices."""
 
 
 def panel(table: pd.DataFrame, schema: pa.DataFrameSchema, source: str) -> pd.DataFrame:
@@ -88,7 +90,7 @@ def returns_shaped(table: pd.DataFrame, source: str) -> tuple[pd.DataFrame, pa.D
     ----------
     table : DataFrame
         Long: a column of `DATES`, of `IDS` and of `VALUES`. Wide: dates in the first column (or in one of `DATES`), one
-        column of simple returns a company.
+        column of simple returns a company; nothing in a wide table could say that it holds prices.
     source : str
         Names the table in errors.
 
@@ -102,7 +104,7 @@ def returns_shaped(table: pd.DataFrame, source: str) -> tuple[pd.DataFrame, pa.D
     Raises
     ------
     DataError
-        If the table has no rows, or a long one lacks a column.
+        If the table has no rows, a long one lacks a column, or a wide one holds what can only be prices.
     """
     table = plain_frame(table)
     if table.empty:
@@ -120,7 +122,24 @@ def returns_shaped(table: pd.DataFrame, source: str) -> tuple[pd.DataFrame, pa.D
         table = table.iloc[:, [date, places[key], places[value]]].set_axis(list(schema.columns), axis=1)
     else:
         table = table.iloc[:, [date, *(place for place in range(table.shape[1]) if place != date)]]
+        if _like_prices(table.iloc[:, 1:]):
+            raise DataError(
+                f"{source}: a wide table is read as simple returns, and this one has no negative value and a median "
+                f"above {_MEDIAN}, as prices have: give prices long, with columns date, ticker and adj_close "
+                "(`companysim data prices --from-file` writes them so)"
+            )
     return _with_month_ends(table), schema
+
+
+def _like_prices(values: pd.DataFrame) -> bool:
+    """Whether values cannot be simple returns: none is negative, and the median of the columns' medians is high."""
+    medians = []
+    for place in range(values.shape[1]):
+        numbers = pd.to_numeric(values.iloc[:, place], errors="coerce")
+        if (numbers < 0).any():
+            return False
+        medians.append(numbers.median())
+    return bool(pd.Series(medians, dtype=float).median() > _MEDIAN)
 
 
 def _with_month_ends(table: pd.DataFrame) -> pd.DataFrame:

@@ -138,10 +138,15 @@ TABLES = {
 """Tables a folder may hold, by the name of their file; so may ``factors``, see `factors_schema`."""
 
 
-def codes_schema(schemes: Iterable[str]) -> pa.DataFrameSchema:
-    """Return the schema of a table of codes: one row a company, one column a scheme, empty where it has no code."""
+def codes_schema(schemes: Iterable[str], *, filed: bool = False) -> pa.DataFrameSchema:
+    """Return the schema of a table of codes: one row a company, one column a scheme, empty where it has no code.
+
+    With `filed` the table has the day of each company's filing too, empty where there is none.
+    """
     rules = {"sic": [_SIC], "gics": [_GICS]}
     columns = {scheme: _text(*rules.get(scheme, []), nullable=True) for scheme in schemes}
+    if filed:
+        columns["filed"] = _day(past=True, nullable=True)
     return pa.DataFrameSchema({"ticker": _key(**_ONCE), **columns}, name="codes")
 
 

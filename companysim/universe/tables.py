@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,7 +78,9 @@ def read_table(path: str | Path, schema: pa.DataFrameSchema) -> pd.DataFrame:
     return check_table(read_frame(path, f"the columns {', '.join(schema.columns)}"), schema, str(path))
 
 
-def read_frame(path: str | Path, columns: str, *, numbers: bool = False) -> pd.DataFrame:
+def read_frame(
+    path: str | Path, columns: str, *, numbers: bool = False, text: Collection[str] = ()
+) -> pd.DataFrame:
     """Read a parquet or CSV file as it is: CSV as text, so that tickers such as NA or TRUE survive.
 
     Parameters
@@ -88,6 +90,8 @@ def read_frame(path: str | Path, columns: str, *, numbers: bool = False) -> pd.D
         What the file should hold, for the sentence about a missing one.
     numbers : bool
         Read the columns of a CSV file that hold numbers as such; text takes ten times their memory.
+    text : collection of str
+        Columns, in small letters, that stay text even then: ids may be numbers with zeros in front.
 
     Returns
     -------
@@ -107,7 +111,10 @@ def read_frame(path: str | Path, columns: str, *, numbers: bool = False) -> pd.D
             return plain_frame(pd.read_parquet(file))
         with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
             if numbers:
-                return pd.read_csv(stream, keep_default_na=False, na_values=[""], encoding="utf-8-sig")
+                names = pd.read_csv(stream, nrows=0, encoding="utf-8-sig").columns
+                stream.seek(0)
+                kept: dict[Hashable, type] = {name: str for name in names if str(name).lower() in text}
+                return pd.read_csv(stream, dtype=kept, keep_default_na=False, na_values=[""], encoding="utf-8-sig")
             table = pd.read_csv(stream, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig")
         # Left to itself pandas would call the second of two columns A "A.1", and that would be a company.
         return table.iloc[1:].set_axis(table.iloc[0].str.strip().tolist(), axis=1).reset_index(drop=True)

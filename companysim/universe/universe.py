@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from companysim.errors import DataError
+from companysim.errors import DataError, counted
 from companysim.universe.tables import UNVERIFIED
 
 
@@ -78,7 +78,8 @@ def build_universe(
     }
     if len(rows) < 3:
         reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
-        raise DataError(f"only {len(rows)} companies have prices and a filing ({reasons}): at least 3 are needed")
+        few = counted(len(rows), "company has", "companies have")
+        raise DataError(f"only {few} prices and a filing ({reasons}): at least 3 are needed")
     return Universe(rows, wide[rows["ticker"].tolist()].dropna(how="all"), dropped)
 
 

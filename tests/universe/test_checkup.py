@@ -64,7 +64,7 @@ def test_a_sound_folder_says_what_a_run_would_leave_out(folder: Path) -> None:
     assert found.dropped["further lines of the same company"] == 1
     prices_report = found.tables[2]
     assert (prices_report.first, prices_report.last, prices_report.entities) == ("2012-01-02", "2012-02-24", 5)
-    assert "a run would leave out 1 companies: without a price" in found.summary()
+    assert "a run would leave out 1 company: without a price" in found.summary()
     assert found.to_frame()["table"].tolist() == ["companies", "filings", "prices"]
 
 
@@ -106,10 +106,10 @@ def test_what_is_worth_a_look_is_noted(folder: Path) -> None:
     found = check_folder(folder)
     assert found.errors == 0
     assert found.tables[1].notes == (
-        "1 texts below 500 characters, such as b",
-        "1 filings not filed in their fiscal year or the next, such as c",
+        "1 text below 500 characters, such as b",
+        "1 filing not filed in the fiscal year or the next, such as c",
     )
-    assert found.notes == ("1 tickers of filings are not in companies, such as ZZ",)
+    assert found.notes == ("1 ticker of filings is not in companies, such as ZZ",)
     wide = pd.read_csv(folder / "prices.csv")
     wide.loc[20:, "CC"] *= 5
     wide.to_csv(folder / "prices.csv", index=False)

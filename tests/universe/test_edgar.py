@@ -276,7 +276,7 @@ def test_what_does_not_pass_is_a_row_with_its_reason(
         "filings", "--tickers", "CHP", "--years", "2015-2016", "--out", tmp_path, "--identity", IDENTITY
     )
     assert code == 0, output
-    assert "1 filings of 1 companies" in output
+    assert "1 filing of 1 company" in output
     assert f"1 failed, see {tmp_path / 'report.csv'}; the first is 0000000101-16-000001: " in output
     assert said in output
     report = pd.read_csv(tmp_path / "report.csv", keep_default_na=False).set_index("filing_id")
@@ -287,7 +287,7 @@ def test_what_does_not_pass_is_a_row_with_its_reason(
     code, output = data(
         "filings", "--tickers", "CHP", "--years", "2015-2016", "--out", tmp_path, "--identity", IDENTITY
     )
-    assert (code, "2 filings of 1 companies" in output) == (0, True)
+    assert (code, "2 filings of 1 company" in output) == (0, True)
 
 
 def test_strict_exits_with_1_if_a_filing_failed(server: Loopback, tmp_path: Path) -> None:

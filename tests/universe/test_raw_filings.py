@@ -182,8 +182,8 @@ def test_command_line_on_a_folder(folder: Path, tmp_path: Path, monkeypatch: pyt
     shutil.copy(folder / f"{FIRST.accession}.txt", folder / "0000000007-15-000009.txt")
     code, said = call("--from-folder", folder, "--out", tmp_path / "out")
     assert code == 0, said
-    assert "2 filings of 1 companies, fiscal years 2011 to 2012" in said
-    assert "1 descriptions without company, day or year" in said
+    assert "2 filings of 1 company, fiscal years 2011 to 2012" in said
+    assert "1 description without company, day or year" in said
     assert "1 failed" in said
     assert read_table(tmp_path / "out" / "filings.parquet", FILINGS)["cik"].tolist() == [7, 7]
     assert pd.read_parquet(tmp_path / "out" / "texts.parquet").columns.tolist() == ["filing_id", "text"]

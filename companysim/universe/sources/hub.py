@@ -103,6 +103,13 @@ class DataSet:
                 parts.append(file.read_row_group(group, columns=list(columns)).to_pandas())
         return pd.concat(parts, ignore_index=True)
 
+    def version(self, name: str) -> Any:
+        """Return what a file's content goes by: the commit on the hub, size and time of change in a local folder."""
+        if not self.is_local:
+            return self.revision
+        facts = (Path(self.repo) / name).stat()
+        return facts.st_size, facts.st_mtime_ns
+
     def _files(self) -> tuple[list[str], Callable[[str], Any]]:
         """Names of the parquet files in order, and how to open one."""
         if self.is_local:
@@ -158,7 +165,7 @@ def fetch_features(
     source : DataSet
         With the columns ``__index_level_0__`` and ``features`` (a list of numbers, or a list of one such list).
     folder : path
-        Holds one shard a row group; the names tell data set, revision, file and group, so nothing is mixed up.
+        Holds one shard a row group; the names tell data set, version, file and group, so nothing is mixed up.
     width : int
         Length of a vector: 131,072 for the paper's. Rows of another length are incomplete and left out.
     report : callable
@@ -173,7 +180,7 @@ def fetch_features(
     remove_partial(folder)
     parts, ids, dropped, rows = [], [], 0, 0
     for name, group, file in source.groups():
-        key = fingerprint(source.repo, source.revision, name, group, width)[:16]
+        key = fingerprint(source.repo, source.version(name), name, group, width)[:16]
         path = folder / f"{SHARD_PREFIX}{key}.safetensors"
         try:
             shard = load_arrays(path)

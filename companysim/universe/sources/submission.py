@@ -107,10 +107,11 @@ def decoded(content: bytes) -> str:
 def fiscal_year(period: str) -> int:
     """Fiscal year of a year that ends on `period` (``YYYY-MM-DD``), as Compustat counts.
 
-    A year that ends from January to May counts as the year before: that is where most of it lies.
+    A year that ends from January to May counts as the year before: that is where most of it lies. A year of 52 or 53
+    weeks ends up to a week later than the month it is kept by, so the first seven days of June still count as May:
+    otherwise a company whose years end on 1 June 2013 and 31 May 2014 would have 2013 twice and 2012 never.
     """
-    year, month = int(period[:4]), int(period[5:7])
-    return year - (month <= 5)
+    return int(period[:4]) - (period[5:10] <= "06-07")
 
 
 def _value(header: str, name: str) -> str:

@@ -122,7 +122,8 @@ class Yahoo:
             except Exception as error:  # yfinance raises what its HTTP, JSON and pandas code raises
                 sentence, transient = _explained(symbol, error, attempt + 1)
                 if not transient or attempt == self.retries:
-                    self._refused = sentence if type(error).__name__ == _REFUSED else ""
+                    if type(error).__name__ == _REFUSED:  # another thread's ordinary failure does not lift it
+                        self._refused = sentence
                     raise DataError(sentence) from error
             time.sleep(wait)
             wait *= 2
