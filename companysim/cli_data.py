@@ -76,7 +76,7 @@ def filings_command(
     failed = found.report[found.report["status"] == FAILED]
     if not described:
         first = (failed if len(failed) else found.report).iloc[0]  # none fails where index.csv leaves out all
-        reason = first.reason or f"index.csv says of {first.filing_id} that it is {first.status}"
+        reason = first.reason or f"index.csv says of {first.filing_id or first.ticker} that it is {first.status}"
         raise DataError(f"no business description was found; the first reason is: {reason}")
     if len(found.texts):
         write_parquet(out / "texts.parquet", found.texts)

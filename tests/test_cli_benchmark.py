@@ -18,6 +18,7 @@ import companysim as cs
 from companysim.benchmark.study import run_study
 from companysim.cli import main
 from companysim.cli_benchmark import study_tables, write_study
+from companysim.errors import ConfigError, DataError
 from tests import tiny
 
 N, GROUPS = 24, 6
@@ -205,6 +206,31 @@ def test_bad_input_is_one_sentence_and_exit_code_two(
 
 
 @pytest.mark.parametrize(
+    ("option", "value", "least"),
+    [
+        ("--null-draws", 0, 1),
+        ("--bootstrap-draws", 0, 1),
+        ("--bootstrap-draws", -1, 1),
+        ("--seed", -1, 0),
+        ("--components", -1, 0),
+        ("--autoencoder", -1, 0),
+    ],
+)
+def test_impossible_numbers_are_refused_as_options_and_in_a_file(
+    files: dict[str, Path], option: str, value: int, least: int
+) -> None:
+    done = benchmark(*arguments(files), f"{option}={value}")
+    assert done.returncode == 2
+    assert f"Invalid value for '{option}'" in done.stderr
+    key, config = option[2:].replace("-", "_"), files["own"].parent / "impossible.yaml"
+    content = {"features": "own.parquet", "returns": "returns.csv", "classification": "codes.csv", key: value}
+    config.write_text(yaml.safe_dump(content))
+    done = benchmark("--config", config)
+    assert done.returncode == 2
+    assert done.stderr == f"ConfigError: {key} is {value}: give {least} or more\n"
+
+
+@pytest.mark.parametrize(
     ("content", "words"),
     [
         ("a: [", "YAML"),
@@ -234,7 +260,42 @@ def test_companies_nobody_else_knows_are_refused(files: dict[str, Path], tmp_pat
     path.write_text("ticker,f1\nX,1\nY,2\nZ,3\n")
     done = benchmark("--features", path, "--returns", files["returns"], "--classification", files["codes"])
     assert done.returncode == 2
-    assert "only 0 companies" in done.stderr
+    assert "only 0 companies have returns" in done.stderr
+    path.write_text("ticker,f1\nX,1\nY,2\nT03,3\n")
+    done = benchmark("--features", path, "--returns", files["returns"], "--classification", files["codes"])
+    assert "only 1 company has returns" in done.stderr
+
+
+def test_codes_of_other_companies_are_refused(files: dict[str, Path], tmp_path: Path) -> None:
+    path = tmp_path / "codes.csv"
+    path.write_text(files["codes"].read_text().replace("T", "X"))
+    with pytest.raises(DataError, match=r"codes\.csv holds none of the 24 companies compared"):
+        run_study([files["own"]], files["returns"], path)
+    path.write_text("ticker,sic\nT03,1000\nT04,1100\nX,1000\n")  # of some: the table says how many
+    study = run_study([files["own"]], files["returns"], path, null_draws=5, bootstrap_draws=5)
+    assert [(grouping.labels >= 0).sum() for grouping in study.groupings if grouping.name == "sic"] == [2]
+
+
+def test_weekly_returns_are_refused(files: dict[str, Path], tmp_path: Path) -> None:
+    path, rng = tmp_path / "weekly.csv", np.random.default_rng(0)
+    weeks = pd.date_range("2012-01-06", "2014-12-26", freq="W-FRI")
+    weekly = pd.DataFrame(rng.normal(0, 0.03, (len(weeks), N)), weeks, [f"T{i:02d}" for i in range(N)])
+    weekly.rename_axis("date").to_csv(path)
+    with pytest.raises(DataError, match="no two companies share 120 daily returns in any year of 2012-2014"):
+        run_study([files["own"]], path, files["codes"])
+
+
+def test_limits_are_learned_only_where_there_is_a_past(files: dict[str, Path], tmp_path: Path) -> None:
+    path = tmp_path / "late.csv"
+    late = pd.read_csv(files["returns"], index_col="date")
+    late[late.index < "2012"] = np.nan
+    late.assign(OTHER=0.01).to_csv(path)  # of a company nobody describes, and all the way back
+    study = run_study([files["own"]], path, files["codes"], first_year=2012, null_draws=5, bootstrap_draws=5)
+    assert study.extremes is None
+    assert "extreme" not in study.summary()
+    assert sorted(study.windows["raw"].returns) == [2012, 2013, 2014]
+    with pytest.raises(ConfigError, match="no return before 2012 sets the limits of clipping"):
+        run_study([files["own"]], path, files["codes"], first_year=2012, clip=True)
 
 
 def test_a_study_of_a_partition_alone_has_no_tree(files: dict[str, Path], tmp_path: Path) -> None:

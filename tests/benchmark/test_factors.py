@@ -83,6 +83,41 @@ def test_bad_factor_files_are_refused(tmp_path: Path, text: str, words: str) -> 
         read_factors(tmp_path / "none.csv")
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("date,Mkt\n2010-01-31,0.01\n2010-02-28,0.02\n2010-01-31,0.01\n", "the date 2010-01-31 stands more than once"),
+        (",Mkt\n201001,1\n201001,2\n", "the date 2010-01-31 stands more than once"),
+        ("x\n,Mkt,RF\n201001,1,0\n201002,1,0,5\n", "line 4 has more values than there are names"),
+        (",Mkt,RF\n201001,1,0,5\n201002,1,0,5\n", "line 2 has more values"),  # not: months are its index, Mkt is 0
+        ('date,Mkt\n201001,"1\n201002,2\n', "cannot read .* EOF inside string"),
+        ("date,Mkt\n2010-13-01,1\n", "a date cannot be read"),
+    ],
+)
+def test_factor_files_that_would_be_misread_are_refused_in_one_line(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "f.csv"
+    path.write_text(text)
+    with pytest.raises(DataError, match=words) as refusal:
+        read_factors(path)
+    assert str(path) in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", ["date", "Month"])
+def test_dates_are_found_by_name(tmp_path: Path, name: str) -> None:
+    path, days = tmp_path / "f.parquet", ["2010-01-31", "2010-02-28"]
+    table = pd.DataFrame({"Mkt-RF": [0.01, 0.03], name: pd.to_datetime(days), "RF": [0.001, 0.002]})
+    table.to_parquet(path)
+    found = read_factors(path)
+    assert [f"{day:%Y-%m-%d}" for day in found.returns.index] == days
+    assert found.returns.to_dict("list") == {"Mkt-RF": [0.01, 0.03]}
+    assert found.risk_free.tolist() == [0.001, 0.002]
+    table.drop(columns=name).to_parquet(path)
+    with pytest.raises(DataError, match="a date cannot be read") as refusal:
+        read_factors(path)
+    assert "\n" not in str(refusal.value)
+
+
 def test_the_same_factor_twice_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "mom.csv"
     path.write_text(MOMENTUM)

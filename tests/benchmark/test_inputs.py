@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,35 @@ def test_pairs_that_are_not_listed_have_no_similarity(tmp_path: Path) -> None:
     assert found[2, 2] == 0
 
 
+def test_listed_scores_below_zero_keep_their_value(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    path.write_text("ticker_1,ticker_2,similarity\nAA,BB,-0.4\nBB,AA,-0.6\nAA,CC,0.5\nBB,CC,-0.1\n")
+    found = grouping_of(read_features(path), IDS, 0.1)[0].similarity
+    expected = np.zeros((4, 4))
+    for i, j, score in ((0, 1, -0.4), (0, 2, 0.5), (1, 2, -0.1)):  # the higher of two directions, here too
+        expected[i, j] = expected[j, i] = score
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("ending", ["csv", "csv.gz"])
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("vectors", "CIK,f1\n0000320193,1\n0000000012,0.5\n"),
+        ("partition", "ticker,cluster\n0000320193,1\n0000000012,1\n"),
+        ("similarity", "id,0000320193,0000000012\n0000320193,1,0.5\n0000000012,0.5,1\n"),
+        ("pairs", "ticker_1,ticker_2,score\n0000320193,0000000012,0.5\n"),
+    ],
+)
+def test_ids_keep_their_zeros(tmp_path: Path, kind: str, text: str, ending: str) -> None:
+    path = tmp_path / f"f.{ending}"
+    path.write_bytes(gzip.compress(text.encode()) if ending.endswith("gz") else text.encode())
+    features = read_features(path)
+    assert features.kind == kind
+    assert sorted(features.ids) == ["0000000012", "0000320193"]
+    assert len(np.unique(grouping_of(features, features.ids, 1.0)[0].labels)) == 1
+
+
 def test_a_partition_keeps_its_clusters(tmp_path: Path) -> None:
     path = tmp_path / "p.csv"
     path.write_text("ticker,cluster\nDD,x\nCC,\nBB,x\nAA,y\n")
@@ -104,7 +134,7 @@ def test_codes_keep_their_zeros_and_may_be_missing(tmp_path: Path) -> None:
     assert found["sic"].tolist() == ["0100", "", "6021"]
     assert found["gics"].tolist() == ["10101010", "", "40101010"]
     assert found["ff48"].tolist() == ["Agric", "", "Banks"]
-    assert found["filed"].isna().tolist() == [False, True, False]
+    assert found["filed"].tolist() == [pd.Timestamp("2012-03-01"), pd.NaT, pd.Timestamp("2012-01-09")]
     schemes = schemes_of(found, ["NA", "BB", "ZZ", "AA"])
     assert [g.name for g in schemes] == ["sic", "gics", "ff48"]
     assert schemes[0].labels.tolist() == [1, -1, -1, 0]
@@ -128,6 +158,9 @@ def test_a_long_table_of_codes_is_the_same_as_a_wide_one(tmp_path: Path) -> None
         ("ticker,sic\nAA,60211\n", "'sic' holds '60211' .row 1.: a SIC code has four digits"),
         ("ticker,gics\nAA,401010AB\n", "'gics' holds '401010AB' .row 1."),
         ("ticker,sic\nAA,1\nAA,2\n", "'ticker' repeats 'AA' .row 2."),
+        ("ticker,sic,filed\nAA,1,2012-03-01\nBB,2,15.03.2011\n", "'15.03.2011' .row 2.: it must be a date"),
+        ("ticker,sic,filed\nAA,1,03/04/2011\n", "'filed' holds '03/04/2011' .row 1."),
+        ("ticker,sic,filed\nAA,1,2011-02-30\n", "'filed' holds '2011-02-30' .row 1."),
     ],
 )
 def test_bad_codes_are_refused(tmp_path: Path, text: str, words: str) -> None:

@@ -161,6 +161,9 @@ def test_long_and_wide_simple_and_log_and_prices_read_alike(tmp_path: Path, rng:
         ("date,ticker,volume\n2010-01-31,A,1\n", "return"),
         ("date,A\n2010-01-31,0.1\n2010-01-31,0.2\n", "'date' repeats '2010-01-31' .row 2."),
         ("date,A\n", "no rows"),
+        ("date,A,B\n2010-01-31,54.2,\n2010-02-28,55,10.5\n", "read as simple returns, .*: give prices long"),
+        ("A,B,date\n1,0.9,2010-01-31\n1.1,0.8,2010-02-28\n", "give prices long"),
+        ("date,ticker,adj_close\n2010-01-31,A,5\n2010-01-31,B,6\n", "prices of a single day give no return"),
         ("", "cannot read"),
     ],
 )
@@ -183,3 +186,11 @@ def test_a_missing_return_may_be_written_na(tmp_path: Path) -> None:
     path = tmp_path / "r.csv"
     path.write_text("date,A,B\n2010-01-31,NA,0.1\n2010-02-28,0.2,\n")
     assert np.isnan(read_returns(path).to_numpy()).tolist() == [[True, False], [False, True]]
+
+
+@pytest.mark.parametrize("row", ["0.1,0.3", "3,0", "0.9,0.8\n2010-02-28,-0.1,0.7", "NA,NA"])
+def test_wide_returns_of_good_months_are_not_taken_for_prices(tmp_path: Path, row: str) -> None:
+    path = tmp_path / "r.csv"
+    path.write_text("date,A,B,C\n" + "\n".join(f"{line},0.2" for line in f"2010-01-31,{row}".split("\n")) + "\n")
+    first = pd.to_numeric(pd.Series(row.split("\n")[0].split(",")), errors="coerce")
+    np.testing.assert_allclose(np.expm1(read_returns(path).iloc[0, :2]), first)

@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 
 from companysim.cli_data_check import check
 from companysim.cli_data_classifications import classifications
+from companysim.cli_data_factors import factors
 from companysim.cli_data_prices import prices
-from companysim.errors import DataError
+from companysim.errors import DataError, RunError, counted
 from companysim.universe import COMPANIES, FILINGS, PRICES, build_universe, read_table
 from companysim.universe.checkup import check_folder
 
@@ -132,6 +133,23 @@ def test_returns_are_known_by_every_name_the_benchmark_reads(tmp_path: Path) -> 
     assert "a long table of returns needs a column log_return or return" in check_folder(tmp_path).tables[0].errors[0]
 
 
+def test_wide_prices_called_returns_are_an_error(folder: Path) -> None:
+    (folder / "prices.csv").rename(folder / "returns.csv")
+    report = check_folder(folder).tables[2]
+    assert report.file == "returns.csv"
+    assert len(report.errors) == 1
+    assert report.errors[0].startswith("returns.csv: a wide table is read as simple returns, and this one has no neg")
+
+
+def test_one_is_not_spoken_of_in_the_plural(tmp_path: Path) -> None:
+    (tmp_path / "groups.csv").write_text("ticker,method,date\nA,x,2012-13-01\n")
+    assert check_folder(tmp_path).summary().splitlines()[0] == "groups.csv: groups, 1 row, 0 of them usable"
+    assert check_folder(tmp_path).summary().splitlines()[-1] == "1 error"
+    (tmp_path / "groups.csv").write_text("ticker,method,date\nA,x,2012-12-01\nB,x,2012-12-01\n")
+    assert check_folder(tmp_path).summary() == "groups.csv: groups, 2 rows, 2012-12-01 to 2012-12-01\n0 errors"
+    assert [counted(n, "company", "companies") for n in (0, 1, 1500)] == ["0 companies", "1 company", "1,500 companies"]
+
+
 def test_groups_and_factors_are_known_too(tmp_path: Path) -> None:
     pd.DataFrame({"date": ["2012-01-02"], "ticker": ["A"], "cluster": ["1"]}).to_csv(
         tmp_path / "groups.csv", index=False
@@ -165,6 +183,33 @@ def test_classifications_of_a_companies_table(folder: Path, tmp_path: Path) -> N
     bad = command(classifications, "--companies", folder / "companies.csv", "--gics", gics, "--out", out)
     assert isinstance(bad.exception, DataError)
     assert "own.csv: column 'gics' holds '4520203' (row 1)" in str(bad.exception)
+
+
+# Where it is written
+
+
+def test_a_place_that_cannot_be_written_to_is_said_before_the_work(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(*arguments: object, **options: object) -> None:
+        raise AssertionError("something was asked for")
+
+    monkeypatch.setattr("companysim.universe.sources.yahoo.Yahoo", asked)
+    monkeypatch.setattr("companysim.universe.sources.http.Client.get", asked)
+    out = tmp_path / "file"
+    out.write_text("mine")
+    commands: list[tuple[object, list[object]]] = [
+        (prices, ["--tickers", "A"]),
+        (prices, ["--from-file", folder / "prices.csv"]),
+        (factors, []),
+        (classifications, ["--companies", folder / "companies.csv", "--yahoo"]),
+    ]
+    for function, arguments in commands:
+        for place in (out, out / "below"):
+            result = command(function, *arguments, "--out", place)
+            assert isinstance(result.exception, RunError), result.exception
+            assert str(result.exception).startswith(f"cannot write to {place} (")
+    assert out.read_text() == "mine"
 
 
 # Prices of one's own

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -106,6 +107,18 @@ def test_shards_are_not_fetched_twice_and_a_damaged_one_is(hub: FakeHub, tmp_pat
     np.testing.assert_array_equal(again.matrix.toarray(), first.matrix.toarray())
     changed = {path for path in folder.iterdir() if path.stat().st_mtime_ns != stamps[path]}
     assert changed == {shards[2], shards[4]}
+
+
+def test_a_rewritten_local_file_is_read_again(tmp_path: Path) -> None:
+    folder, shards = tmp_path / "own", tmp_path / "shards"
+    folder.mkdir()
+    for value in (1.0, 9.0):
+        rows = pd.DataFrame({ID: ["a", "b"], VECTOR: [[value, 0.0], [0.0, value]]})
+        pq.write_table(pa.Table.from_pandas(rows, preserve_index=False), folder / "x.parquet")
+        os.utime(folder / "x.parquet", (value, value))  # as a clock would, had some time passed
+        found = [fetch_features(DataSet(str(folder)), shards, 2).matrix.toarray().max() for _ in range(2)]
+        assert found == [value, value]
+    assert len(list(shards.iterdir())) == 2  # one each: the second reading took what was there
 
 
 def test_a_busy_hub_is_asked_again(hub: FakeHub, tmp_path: Path) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from calendar import monthrange
+from datetime import date, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -330,10 +333,32 @@ def test_letters_of_windows_and_of_unicode() -> None:
 
 
 @pytest.mark.parametrize(
-    ("period", "year"), [("2015-12-31", 2015), ("2016-01-30", 2015), ("2016-05-31", 2015), ("2016-06-01", 2016)]
+    ("period", "year"),
+    [
+        ("2015-12-31", 2015),
+        ("2012-01-01", 2011),  # 52 or 53 weeks kept by December
+        ("2016-01-30", 2015),
+        ("2016-05-31", 2015),
+        ("2012-06-02", 2011),  # 52 or 53 weeks kept by May
+        ("2013-06-01", 2012),
+        ("2014-05-31", 2013),
+        ("2016-06-07", 2015),
+        ("2016-06-08", 2016),
+    ],
 )
 def test_fiscal_year(period: str, year: int) -> None:
     assert fiscal_year(period) == year
+
+
+@given(st.integers(1, 12), st.integers(0, 6), st.sampled_from(["last", "nearest"]), st.integers(1990, 2030))
+def test_years_of_52_or_53_weeks_follow_each_other(month: int, weekday: int, rule: str, start: int) -> None:
+    ends = []
+    for year in range(start, start + 12):
+        end = date(year, month, monthrange(year, month)[1])
+        back = (end.weekday() - weekday) % 7
+        ends.append(end - timedelta(back if rule == "last" or back <= 3 else back - 7))
+    found = [fiscal_year(end.isoformat()) for end in ends]
+    assert np.diff(found).tolist() == [1] * 11
 
 
 @pytest.mark.slow

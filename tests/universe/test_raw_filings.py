@@ -196,6 +196,16 @@ def test_a_folder_in_which_nothing_is_found(tmp_path: Path) -> None:
     assert (code, said) == (2, "no business description was found; the first reason is: no heading of Item 1")
 
 
+@pytest.mark.parametrize(
+    ("said_there", "reason"), [("an amendment", "an amendment"), ("", "index.csv says of bare that it is left out")]
+)
+def test_a_folder_of_which_the_index_leaves_out_all(tmp_path: Path, said_there: str, reason: str) -> None:
+    (tmp_path / "bare.htm").write_text(html_report(words("bare")))
+    (tmp_path / "index.csv").write_text(f"filing_id,cik,status,reason\nbare,9,left out,{said_there}\n")
+    code, said = call("--from-folder", tmp_path, "--out", tmp_path)
+    assert (code, said) == (2, f"no business description was found; the first reason is: {reason}")
+
+
 def test_a_bad_filing_day_of_the_index_is_named(folder: Path, tmp_path: Path) -> None:
     (folder / "bare.htm").write_text(html_report(words("bare")))
     index(folder, "bare,9,BAR,Bare Co,2011-12-31,soon")

@@ -166,7 +166,8 @@ def test_fewer_than_three_companies_are_refused_with_the_reasons(left: int) -> N
     told, listed, priced = four()
     with pytest.raises(DataError, match="at least 3 are needed") as caught:
         build_universe(told.iloc[:left], listed, priced, AS_OF)
-    assert f"only {left} companies" in str(caught.value)
+    few = "1 company has" if left == 1 else f"{left} companies have"
+    assert f"only {few} prices and a filing" in str(caught.value)
     assert f"{4 - left} without a filing by 2012-12-31" in str(caught.value)
     assert str(caught.value).isprintable()
 

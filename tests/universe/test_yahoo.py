@@ -174,6 +174,26 @@ def test_once_refused_the_other_tickers_are_not_asked_for(server: FakeYahoo, tmp
     assert download(["AA", "BB", "CC"], tmp_path, source=source(server), workers=1).lines["status"].iloc[2] == "new"
 
 
+def test_a_failure_of_another_thread_does_not_lift_a_refusal(
+    server: FakeYahoo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    yahoo, start = source(server, retries=0), DAYS[0]
+    refused = yfinance.exceptions.YFRateLimitError
+
+    def ask(symbol: str, start: pd.Timestamp) -> None:
+        if symbol == "AA":
+            raise refused
+        with pytest.raises(DataError, match="refuses further requests"):  # of a second thread, meanwhile
+            yahoo.history("AA", start)
+        raise ValueError("nothing to read")
+
+    monkeypatch.setattr(yahoo, "_ask", ask)
+    with pytest.raises(DataError, match="nothing to read"):
+        yahoo.history("BB", start)
+    with pytest.raises(DataError, match="CC was not asked for: Yahoo refuses further requests"):
+        yahoo.history("CC", start)
+
+
 def test_a_damaged_file_of_the_cache_is_fetched_again(server: FakeYahoo, tmp_path: Path) -> None:
     server.histories = {"AA": history()}
     before = download(["AA"], tmp_path, source=source(server))
