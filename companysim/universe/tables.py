@@ -78,9 +78,7 @@ def read_table(path: str | Path, schema: pa.DataFrameSchema) -> pd.DataFrame:
     return check_table(read_frame(path, f"the columns {', '.join(schema.columns)}"), schema, str(path))
 
 
-def read_frame(
-    path: str | Path, columns: str, *, numbers: bool = False, text: Collection[str] = ()
-) -> pd.DataFrame:
+def read_frame(path: str | Path, columns: str, *, numbers: bool = False, text: Collection[str] = ()) -> pd.DataFrame:
     """Read a parquet or CSV file as it is: CSV as text, so that tickers such as NA or TRUE survive.
 
     Parameters
