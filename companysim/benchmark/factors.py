@@ -19,7 +19,7 @@ import pandas as pd
 
 from companysim.benchmark.returns import Windows
 from companysim.errors import ConfigError, DataError
-from companysim.universe.panels import DATES
+from companysim.universe.panels import DATES, dates_first
 from companysim.universe.tables import read_frame
 
 Unit = Literal["auto", "percent", "decimal"]
@@ -118,13 +118,12 @@ def _read_one(path: Path) -> pd.DataFrame:
             table = pd.read_csv(io.StringIO("\n".join([heads[-1], *lines[first:stop]])), skipinitialspace=True)
         except pd.errors.ParserError as error:
             raise DataError(f"cannot read {path} ({' '.join(str(error).split())}): give a CSV file") from error
-    place = next((k for k, name in enumerate(table.columns) if str(name).strip().lower() in DATES), 0)
-    dates = _dates(table.iloc[:, place], path)
+    table = dates_first(table)
+    dates = _dates(table.iloc[:, 0], path)
     twice = dates[dates.duplicated()]
     if len(twice):
         raise DataError(f"{path}: the date {twice[0]:%Y-%m-%d} stands more than once: keep one row of it")
-    others = [k for k in range(table.shape[1]) if k != place]
-    values: pd.DataFrame = table.iloc[:, others].apply(pd.to_numeric, errors="coerce")
+    values: pd.DataFrame = table.iloc[:, 1:].apply(pd.to_numeric, errors="coerce")
     values.columns = [str(name).strip() for name in values.columns]
     values.index = dates
     return values

@@ -11,7 +11,7 @@ import pandas as pd
 import pandera.pandas as pa
 
 from companysim.errors import DataError, counted
-from companysim.universe.panels import returns_shaped, shaped
+from companysim.universe.panels import dates_first, returns_shaped, shaped
 from companysim.universe.quality import quality
 from companysim.universe.schemas import FILINGS, GROUPS, PRICES, TABLES, factors_schema
 from companysim.universe.tables import examine, plain_frame, read_frame
@@ -176,6 +176,7 @@ def _arranged(
     if table.empty:
         raise DataError(f"{source}: the table has no rows")
     if name == "factors":
+        table = dates_first(table)
         schema = factors_schema(map(str, table.columns[1:]))
         return table.set_axis(list(schema.columns), axis=1), schema, schema
     if name in ("prices", "returns"):

@@ -109,8 +109,8 @@ def returns_shaped(table: pd.DataFrame, source: str) -> tuple[pd.DataFrame, pa.D
     table = plain_frame(table)
     if table.empty:
         raise DataError(f"{source}: the table has no rows")
+    table = dates_first(table)
     places = {str(name).lower(): place for place, name in reversed([*enumerate(table.columns)])}
-    date = next((places[name] for name in DATES if name in places), 0)
     value = next((name for name in VALUES if name in places), None)
     key = next((name for name in IDS if name in places), None)
     if (value is None) != (key is None):
@@ -119,16 +119,21 @@ def returns_shaped(table: pd.DataFrame, source: str) -> tuple[pd.DataFrame, pa.D
     schema = RETURNS
     if value is not None and key is not None:
         schema = VALUES[value]
-        table = table.iloc[:, [date, places[key], places[value]]].set_axis(list(schema.columns), axis=1)
-    else:
-        table = table.iloc[:, [date, *(place for place in range(table.shape[1]) if place != date)]]
-        if _like_prices(table.iloc[:, 1:]):
-            raise DataError(
-                f"{source}: a wide table is read as simple returns, and this one has no negative value and a median "
-                f"above {_MEDIAN}, as prices have: give prices long, with columns date, ticker and adj_close "
-                "(`companysim data prices --from-file` writes them so)"
-            )
+        table = table.iloc[:, [0, places[key], places[value]]].set_axis(list(schema.columns), axis=1)
+    elif _like_prices(table.iloc[:, 1:]):
+        raise DataError(
+            f"{source}: a wide table is read as simple returns, and this one has no negative value and a median "
+            f"above {_MEDIAN}, as prices have: give prices long, with columns date, ticker and adj_close "
+            "(`companysim data prices --from-file` writes them so)"
+        )
     return _with_month_ends(table), schema
+
+
+def dates_first(table: pd.DataFrame) -> pd.DataFrame:
+    """Move the column of dates to the front: one of `DATES`, in any case of letters, or else the first as it is."""
+    names = [str(name).strip().lower() for name in table.columns]
+    date = next((names.index(name) for name in DATES if name in names), 0)
+    return table.iloc[:, [date, *(place for place in range(len(names)) if place != date)]]
 
 
 def _like_prices(values: pd.DataFrame) -> bool:

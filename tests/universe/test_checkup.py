@@ -154,11 +154,13 @@ def test_groups_and_factors_are_known_too(tmp_path: Path) -> None:
     pd.DataFrame({"date": ["2012-01-02"], "ticker": ["A"], "cluster": ["1"]}).to_csv(
         tmp_path / "groups.csv", index=False
     )
-    factors = pd.DataFrame({"SMB": [0.1]}, index=pd.DatetimeIndex(["2012-01-31"]))
-    factors.to_parquet(tmp_path / "factors.parquet")
-    found = check_folder(tmp_path)
-    assert [report.table for report in found.tables] == ["factors", "groups"]
-    assert found.errors == 0
+    own = pd.DataFrame({"SMB": [0.1]}, index=pd.DatetimeIndex(["2012-01-31"]))
+    for table in (own, own.rename_axis("Date").reset_index()[["SMB", "Date"]]):  # dates are known by their name
+        table.to_parquet(tmp_path / "factors.parquet")
+        found = check_folder(tmp_path)
+        assert [report.table for report in found.tables] == ["factors", "groups"]
+        assert found.errors == 0
+        assert found.tables[0].first == "2012-01-31"
 
 
 def test_a_folder_without_tables_is_an_error(tmp_path: Path) -> None:
