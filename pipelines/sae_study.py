@@ -2,6 +2,7 @@
 
 Usage: ``python pipelines/sae_study.py --data ../shared/data --out runs/sae_study`` prints its tables as Markdown. Each
 step leaves its figures in ``results.json`` and is not run again; a stopped step goes on from what it has on disk.
+Held-out figures are of filings of companies that no training text is from.
 
 1. ``groups``: angular distances of all layers, and the best groups.
 2. ``transfer``: the SAE of one layer from scratch, and begun with that of the layer before or of the layer behind, with
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -41,13 +42,14 @@ from companysim.encoding.llm import ResidualStream, Window
 from companysim.encoding.random_weights import random_weights
 from companysim.encoding.sae import SAE, load_sae, save_sae
 from companysim.encoding.weights import resolve
+from companysim.errors import RunError
 from companysim.sae_training.activations import StoredActivations
 from companysim.sae_training.checkpoint import checkpoint_tokens
 from companysim.sae_training.evaluate import evaluate
 from companysim.sae_training.groups import angular_distances
 from companysim.sae_training.quality import measure
 from companysim.sae_training.spec import TrainingSpec
-from companysim.sae_training.texts import StoredTexts, open_texts
+from companysim.sae_training.texts import StoredTexts
 from companysim.sae_training.trainer import Record, train
 from companysim.similarity import Cosine, StandardisedCosine
 from companysim.universe import bundled
@@ -154,16 +156,26 @@ def rows_of(folder: Path, hook: str) -> torch.Tensor:
     return rows[rows.any(dim=1)]
 
 
-def corpus(study: Study, texts: StoredTexts, model: str | None, hooks: Sequence[str], tag: str) -> None:
-    """Collect training and held-out activations: random windows of random documents, documents held out apart."""
-    folders = [study.out / f"{tag}-train", study.out / f"{tag}-held"]
-    if all((folder / "done").exists() for folder in folders):
-        return
-    stream = study.stream(model)
-    ids = [found for found, _ in stream.tokenise([clean(text) for text in texts.read(0)])]
-    for held, folder in enumerate(folders):
-        own = [tokens for number, tokens in enumerate(ids) if (number % HELD_OUT == 0) == bool(held)]
-        windows = stream.windows(own)
+def split(filings: pd.DataFrame, seed: int) -> tuple[list[str], list[str]]:
+    """Texts to train on, in an order of their own, and texts of companies that none of these is from.
+
+    One filing in 20 is left out of training; of these only the ones of companies without another are measured.
+    """
+    texts = list(StoredTexts(filings["text"].tolist(), seed).read(0))
+    company = dict(zip(filings["text"], filings["company"], strict=True))
+    train = [text for number, text in enumerate(texts) if number % HELD_OUT]
+    known = {company[text] for text in train}
+    return train, [text for text in texts[::HELD_OUT] if company[text] not in known]
+
+
+def corpus(study: Study, texts: tuple[list[str], list[str]], model: str | None, hooks: Sequence[str], tag: str) -> None:
+    """Collect training and held-out activations: random windows of the two parts of `split`."""
+    for held, own in enumerate(texts):
+        folder = study.out / (f"{tag}-held" if held else f"{tag}-train")
+        if (folder / "done").exists():
+            continue
+        stream = study.stream(model)
+        windows = stream.windows([ids for ids, _ in stream.tokenise([clean(text) for text in own])])
         limit = study.corpus_tokens // (10 if held else 1)
         order = np.random.default_rng(study.spec.seed).permutation(len(windows))
         total = np.cumsum([len(windows[i].tokens) for i in order])
@@ -206,10 +218,10 @@ def at_layer(study: Study, layer: int, spec: TrainingSpec, init: tuple[int, SAE]
     return trained(study, name if share == 1 else f"{name}-{share}", rows, spec, None if init is None else init[1])
 
 
-def groups_step(study: Study, texts: StoredTexts) -> dict[str, Any]:
+def groups_step(study: Study, texts: Sequence[str]) -> dict[str, Any]:
     """Angular distances of all layers on 40 documents."""
     stream = study.stream(cut=False)
-    some = [text[:4000] for text in list(texts.read(0))[:40]]
+    some = [text[:4000] for text in texts[:40]]
     found = angular_distances(stream, some)
     near = {study.hook(layer): found.distances[study.layer, layer] for layer in study.neighbours}
     return {"tokens": found.tokens, "neighbours": near, "table": found.to_frame().to_dict("records")}
@@ -255,7 +267,7 @@ def grouped_step(study: Study) -> dict[str, Any]:
     return result
 
 
-def random_step(study: Study, texts: StoredTexts) -> dict[str, Any]:
+def random_step(study: Study, texts: tuple[list[str], list[str]]) -> dict[str, Any]:
     """Train the same SAE on random weights."""
     place = study.out / "random-model"
     if not place.exists():
@@ -270,10 +282,10 @@ def random_step(study: Study, texts: StoredTexts) -> dict[str, Any]:
     return {"tokens": study.spec.tokens, **seeds_together(found)}
 
 
-def patched_step(study: Study, texts: StoredTexts) -> dict[str, Any]:
+def patched_step(study: Study, held: Sequence[str]) -> dict[str, Any]:
     """Cross-entropy recovered on held-out documents, by the SAEs of the first seed."""
     before, layer, behind = study.neighbours
-    some = [text[:4000] for text in list(texts.read(0))[::HELD_OUT][:15]]
+    some = [text[:4000] for text in held[:15]]
     result = {}
     for name in (f"scratch-{layer}", f"transfer-{before}-2", f"transfer-{behind}-2", "group", "group-all"):
         sae = load_sae(study.out / "saes" / f"{name}-seed{study.spec.seed}", decoder=True)
@@ -424,19 +436,34 @@ def _table(frame: pd.DataFrame, digits: int) -> str:
     return "\n".join(lines)
 
 
-def run(study: Study, texts: StoredTexts, profiles: Profiles | None) -> dict[str, Any]:
-    """Run the steps that have no figures yet."""
+def run(study: Study, filings: pd.DataFrame, profiles: Profiles | None) -> dict[str, Any]:
+    """Run the steps that have no figures yet.
+
+    Parameters
+    ----------
+    filings : DataFrame
+        company, text.
+
+    Raises
+    ------
+    RunError
+        If the folder holds another study.
+    """
     path = study.out / "results.json"
     study.out.mkdir(parents=True, exist_ok=True)
-    results: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    choices = json.loads(json.dumps(asdict(replace(study, out=Path())), default=str))
+    results: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"choices": choices}
+    if results["choices"] != choices:
+        raise RunError(f"{study.out} holds a study with other choices: give another --out")
+    texts = split(filings, study.spec.seed)
     hooks = [study.hook(layer) for layer in sorted({*study.depths, *study.neighbours})]
     corpus(study, texts, None, hooks, "corpus")
     steps: dict[str, Callable[[], dict[str, Any]]] = {
-        "groups": lambda: groups_step(study, texts),
+        "groups": lambda: groups_step(study, texts[0]),
         "transfer": lambda: transfer_step(study),
         "grouped": lambda: grouped_step(study),
         "random": lambda: random_step(study, texts),
-        "patched": lambda: patched_step(study, texts),
+        "patched": lambda: patched_step(study, texts[1]),
     }
     if profiles is not None:
         steps["companies"] = lambda: companies_step(study, profiles)
@@ -455,7 +482,7 @@ def main(
     layer: Annotated[int, typer.Option(help="Layer of the transfer, group and control steps.")] = 26,
     corpus_tokens: Annotated[int, typer.Option(help="Tokens of text.")] = 400_000,
     tokens: Annotated[int, typer.Option(help="Activations seen by a whole run.")] = 2_000_000,
-    precision: Annotated[str, typer.Option(help="Of the SAE's matrix products.")] = "float32",
+    precision: Annotated[str, typer.Option(help="Of the SAE's matrix products.")] = "bfloat16",
     seeds: Annotated[int, typer.Option(min=1, help="SAEs of each kind.")] = 3,
 ) -> None:
     """Run the study of SmolLM2-135M and print its tables."""
@@ -472,9 +499,9 @@ def main(
         dtype="bfloat16",
         out=out,
     )
-    texts = open_texts(str(data / "item1_10k.parquet"), "item_1", seed=study.spec.seed)
-    assert isinstance(texts, StoredTexts)
-    print(markdown(run(study, texts, load_profiles(data))))
+    filings = pd.read_parquet(data / "item1_10k.parquet", columns=["cik", "item_1"])
+    filings = filings.rename(columns={"cik": "company", "item_1": "text"}).fillna({"company": ""})
+    print(markdown(run(study, filings, load_profiles(data))))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,8 @@ import sae_study as module
 from profile_yardsticks import Profiles
 
 from companysim.benchmark import classification
+from companysim.errors import RunError
 from companysim.sae_training.spec import TrainingSpec
-from companysim.sae_training.texts import StoredTexts
 from tests import tiny
 
 
@@ -36,6 +37,7 @@ def profiles(texts: list[str], later: int = 0) -> Profiles:
 def test_whole_study_on_a_tiny_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny.build(tmp_path / "world")
     texts = pd.read_csv(tmp_path / "world" / "filings.csv")["text"].tolist()
+    filings = pd.DataFrame({"company": range(len(texts)), "text": texts})
     monkeypatch.setattr(module, "tfidf_similarity", lambda profiles: np.eye(len(profiles.companies)))
     study = module.Study(
         model=str(tmp_path / "world" / "llm"), blocks="layers", layer=1, depths=(0, 1, 2), widths=(24, 48),
@@ -44,8 +46,8 @@ def test_whole_study_on_a_tiny_world(tmp_path: Path, monkeypatch: pytest.MonkeyP
         window=64, dtype="float32", out=tmp_path / "study",
     )  # fmt: skip
     monkeypatch.setattr(module, "resolve", lambda *arguments: "another model")
-    results = module.run(study, StoredTexts(texts, 0), profiles(texts))
-    assert list(results) == ["groups", "transfer", "grouped", "random", "patched", "companies"]
+    results = module.run(study, filings, profiles(texts))
+    assert list(results) == ["choices", "groups", "transfer", "grouped", "random", "patched", "companies"]
     assert results == json.loads((tmp_path / "study" / "results.json").read_text())
     transfer = results["transfer"]
     assert [row["tokens"] for row in transfer.values()] == [1600, 800, 400, 200] + 2 * [800, 400, 200]
@@ -67,7 +69,19 @@ def test_whole_study_on_a_tiny_world(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "nan" not in shown.lower().replace("-", "")
     # Again: everything is read, nothing trained.
     monkeypatch.setattr(module, "train", None)
-    assert module.run(study, StoredTexts(texts, 0), profiles(texts)) == results
+    assert module.run(study, filings, profiles(texts)) == results
+    with pytest.raises(RunError, match="holds a study with other choices"):
+        module.run(replace(study, layer=0), filings, profiles(texts))
+
+
+def test_held_out_texts_are_of_companies_that_were_not_trained_on() -> None:
+    texts = [f"text {i}" for i in range(200)]
+    filings = pd.DataFrame({"company": [i // 2 if i < 100 else i for i in range(200)], "text": texts})
+    train, held = module.split(filings, 0)
+    company = dict(zip(texts, filings["company"], strict=True))
+    assert len(train) == 190
+    assert 0 < len(held) < 10
+    assert not {company[text] for text in train} & {company[text] for text in held}
 
 
 def test_the_choice_does_not_see_later_years() -> None:
