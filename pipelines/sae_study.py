@@ -500,7 +500,7 @@ def main(
         out=out,
     )
     filings = pd.read_parquet(data / "item1_10k.parquet", columns=["cik", "item_1"])
-    filings = filings.rename(columns={"cik": "company", "item_1": "text"}).fillna({"company": ""})
+    filings = filings.rename(columns={"cik": "company", "item_1": "text"}).fillna({"company": 0})
     print(markdown(run(study, filings, load_profiles(data))))
 
 
