@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from companysim.cli_sae_training import evaluate_command, groups_command, train_command
+from companysim.cli_sae_training import evaluate_command, groups_command, say, train_command
 from companysim.config import SAMPLE, EncoderConfig
 from companysim.errors import ConfigError
 
@@ -30,7 +30,7 @@ def inspect_command(path: Sae, as_json: Json = False) -> None:
     from companysim.encoding.sae_info import inspect_sae
     from companysim.report.console import table
 
-    info = inspect_sae(sae_path(EncoderConfig(sae=path), _say))
+    info = inspect_sae(sae_path(EncoderConfig(sae=path), say))
     if as_json:
         typer.echo(json.dumps(asdict(info), indent=1))
         return
@@ -82,7 +82,7 @@ def verify_command(
     from companysim.universe import FILINGS, bundled, read_table
 
     known = EncoderConfig(sae=path)
-    place = sae_path(known, _say)
+    place = sae_path(known, say)
     name = model or (known.model if path == SAMPLE else inspect_sae(place).model)
     if name is None:
         raise ConfigError("the checkpoint does not name its language model: give --model")
@@ -94,7 +94,7 @@ def verify_command(
         reporter.start("verify", "Reconstructing the residual stream")
         found = verify_sae(
             sae,
-            resolve(name, _say),
+            resolve(name, say),
             chosen,
             hook or sae.hook or (known.hook if path == SAMPLE else None),
             neighbours=neighbours,
@@ -120,10 +120,6 @@ def verify_command(
     columns = ["module", "unexplained", "active latents", "cosine", "tokens"]
     console.print(table(f"SAE in {path} at {name}", columns, body, left=("module",)), highlight=False)
     console.print(found.summary(), highlight=False, soft_wrap=True)
-
-
-def _say(message: str) -> None:
-    typer.echo(message, err=True)
 
 
 def _console() -> Console:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +25,7 @@ Dtype = Annotated[str, typer.Option(help="Of the language model: float32, bfloat
 Window = Annotated[int, typer.Option(help="Tokens of context.")]
 BatchTokens = Annotated[int, typer.Option(help="Tokens in one pass of the language model.")]
 Documents = Annotated[int, typer.Option(min=1, help="Documents read.")]
+say = partial(typer.echo, err=True)
 MODEL, HOOK = EncoderConfig().model, EncoderConfig().hook
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -53,7 +55,7 @@ def train_command(
     random_weights: Annotated[
         bool, typer.Option("--random-weights", help="Train on a copy of the model with random weights: the control.")
     ] = False,
-    buffer: Annotated[int, typer.Option(help="Activations shuffled at once.")] = 500_000,
+    buffer: Annotated[int, typer.Option(min=1, help="Activations shuffled at once.")] = 500_000,
     on_disk: Annotated[bool, typer.Option("--on-disk", help="Keep them in a file instead of in memory.")] = False,
     window: Window = 256,
     batch_tokens: BatchTokens = 8192,
@@ -65,7 +67,7 @@ def train_command(
     checkpoint_every: Annotated[int, typer.Option(help="Activations between checkpoints.")] = 500_000,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also log for TensorBoard.")] = False,
     revision: Revision = None,
-    seed: Annotated[int, typer.Option(help="Of first weights and shuffles.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of first weights and shuffles.")] = 0,
 ) -> None:
     """Train an SAE on the residual stream of any language model. Stop it, kill it, run it again: it goes on.
 
@@ -92,7 +94,7 @@ def train_command(
     if not names:
         raise ConfigError("no hook is given: name a block, such as layers.26")
     texts = open_texts(_source(text), column, text_revision, split, seed)
-    begin = None if init_from is None else load_sae(sae_path(EncoderConfig(sae=init_from), _say), decoder=True)
+    begin = None if init_from is None else load_sae(sae_path(EncoderConfig(sae=init_from), say), decoder=True)
     with _progress() as bars:
         reading = bars.add_task("language model, batches", total=None)
         training = bars.add_task("SAE, activations", total=spec.steps * batch)
@@ -105,7 +107,7 @@ def train_command(
             )
 
         folder = train_on_text(
-            resolve(model, _say),
+            resolve(model, say),
             names,
             texts,
             out,
@@ -117,7 +119,7 @@ def train_command(
             random=random_weights,
             report=report,
             progress=lambda done, total: bars.update(reading, completed=done, total=total),
-            say=_say,
+            say=say,
         )
     if _first():
         typer.echo(f"{folder} holds the SAE, its loss curve and its card")
@@ -147,7 +149,7 @@ def groups_command(
     from companysim.report.console import table
     from companysim.sae_training.groups import angular_distances
 
-    place = resolve(model, _say)
+    place = resolve(model, say)
     stream = ResidualStream(
         place, "", revision=revision, window=window, overlap=0, batch_tokens=batch_tokens, device=device, dtype=dtype
     )
@@ -200,7 +202,7 @@ def evaluate_command(
     from companysim.sae_training.evaluate import evaluate
 
     known = EncoderConfig(sae=path)
-    place = sae_path(known, _say)
+    place = sae_path(known, say)
     sae = load_sae(place, decoder=True, device=device)
     name = model or (known.model if path == SAMPLE else inspect_sae(place).model)
     where = hook or sae.hook or (known.hook if path == SAMPLE else None)
@@ -210,7 +212,7 @@ def evaluate_command(
         task = bars.add_task("language model, batches", total=None)
         found = evaluate(
             sae,
-            resolve(name, _say),
+            resolve(name, say),
             where,
             _documents(text, column, documents),
             revision=revision,
@@ -265,6 +267,7 @@ def _progress() -> Progress:
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
+        speed_estimate_period=3600,  # a long run reports once in minutes
         console=Console(stderr=True),
         disable=not _first(),
     )
@@ -273,10 +276,6 @@ def _progress() -> Progress:
 def _first() -> bool:
     """Whether this is the only process, or the first of those a launcher has started."""
     return os.environ.get("RANK", "0") == "0"
-
-
-def _say(message: str) -> None:
-    typer.echo(message, err=True)
 
 
 def _console() -> Console:

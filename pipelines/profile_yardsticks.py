@@ -155,7 +155,7 @@ def minilm_similarity(profiles: Profiles) -> np.ndarray:
     """Cosine of mean-pooled MiniLM embeddings of the first 256 word pieces, where sentence-transformers cuts."""
     from transformers import AutoTokenizer
 
-    from companysim.encoding.embeddings import embed
+    from companysim.encoding.embeddings import SentenceEmbedding
     from companysim.encoding.weights import resolve
 
     path = resolve("minilm-l6", print)
@@ -166,7 +166,7 @@ def minilm_similarity(profiles: Profiles) -> np.ndarray:
             text, add_special_tokens=False, return_offsets_mapping=True, truncation=True, max_length=PIECES - 2
         )
         texts.append(text[: pieces["offset_mapping"][-1][1]])
-    return cosine(embed(path, texts).astype(float))
+    return cosine(SentenceEmbedding(path).encode(texts).astype(float))
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
+from companysim import cli_sae_training
 from companysim.cli_sae import app
 from companysim.encoding.sae import load_sae
 from companysim.errors import CompanySimError, ConfigError, DataError, RunError, WeightsError
@@ -101,10 +103,30 @@ def test_group_of_layers_and_random_weights(world: Path, tmp_path: Path) -> None
     facts = json.loads((folder / "training.json").read_text())
     assert facts["hooks"] == ["layers.0", "layers.1"]
     assert "random weights, seed 1" in facts["model"]
-    control = load_file(tmp_path / "random-weights-1" / "model.safetensors")
+    (place,) = tmp_path.glob("random-weights-1-*")
+    control = load_file(place / "model.safetensors")
     trained = load_file(world / "llm" / "model.safetensors")
     assert not torch.equal(control["embed_tokens.weight"], trained["embed_tokens.weight"])
     assert load_sae(folder).activation == "jumprelu"
+    # The SAE names the control as its model, and another model's control is another.
+    assert json.loads((folder / "cfg.json").read_text())["metadata"]["model_name"] == str(place)
+    shutil.copytree(world / "llm", tmp_path / "other")
+    short = ["--tokens", 64, "--batch", 64, "--random-weights", "--seed", 1, "--latents", 48, "-k", 4]
+    run("train", "--model", tmp_path / "other", *source(world)[2:], "--hooks", "layers.2", "--out", tmp_path, *short)
+    assert len([*tmp_path.glob("random-weights-1-*")]) == 2
+
+
+def test_a_finished_run_tidies_what_a_kill_left(world: Path, tmp_path: Path) -> None:
+    arguments = ["train", *source(world), "--hooks", "layers.1", "--out", tmp_path, *SMALL, "--held-out", 0]
+    run(*arguments)
+    folder = tmp_path / "layers.1"
+    assert json.loads((folder / "training.json").read_text())["held_out_tokens"] == 0
+    (folder / "buffer").mkdir()
+    for name in ("checkpoint.safetensors", "buffer/part"):
+        (folder / name).write_bytes(b"left")
+    refused(RunError, "already holds a trained SAE", *arguments)
+    assert not (folder / "checkpoint.safetensors").exists()
+    assert not (folder / "buffer").exists()
 
 
 def test_groups_lists_and_chooses(world: Path) -> None:
@@ -129,6 +151,41 @@ def test_mistakes_are_named_errors(world: Path, tmp_path: Path) -> None:
     refused(ConfigError, "choose topk, batchtopk or jumprelu", *train, *text, "--kind", "gated")
     refused(ConfigError, "TensorBoard is not installed", *train, *text, "--hooks", "layers.1", "--tensorboard")
     refused(ConfigError, "does not say what it reads", "evaluate", world / "sae", *text)
+    for words, options in (
+        ("device is 'banana': choose cpu, cuda or mps", ["--device", "banana"]),
+        ("torch finds no such device here", ["--device", "mps" if torch.cuda.is_available() else "cuda"]),
+        ("dtype is 'fp16': choose float32, bfloat16 or float16", ["--dtype", "fp16"]),
+    ):
+        refused(ConfigError, words, *train, *text, "--hooks", "layers.1", *options)
+        refused(ConfigError, words, "groups", *source(world), *options)
+        refused(ConfigError, words, "evaluate", world / "sae", *source(world), "--hook", "layers.1", *options)
+        refused(ConfigError, words, "verify", world / "sae", "--model", world / "llm", "--hook", "layers.1", *options)
+    refused(ConfigError, "dtype is 'fp16'", *train, *text, "--save-dtype", "fp16")
+    refused(ConfigError, "all of them", *train, *text, "--held-out", 1)
+    assert not [*tmp_path.iterdir()] or not (tmp_path / "layers.1" / "training.json").exists()
+
+
+def test_what_accelerate_is_configured_for_changes_nothing(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for name in ("plain", "configured"):
+        run("train", *source(world), "--hooks", "layers.1", "--out", tmp_path / name, *SMALL, "--tokens", 640)
+        found.append(load_file(tmp_path / name / "layers.1" / "sae.safetensors"))
+        monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+        monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "8")
+    assert all(torch.equal(found[0][key], found[1][key]) for key in found[0])
+
+
+def test_progress_knows_the_time_left_of_a_long_run() -> None:
+    now = 0.0
+    bars = cli_sae_training._progress()
+    bars.get_time = lambda: now
+    task = bars.add_task("SAE", total=100)
+    for done in range(1, 11):
+        now = 40.0 * done  # a record every 40 seconds
+        bars.update(task, completed=done)
+    assert bars.tasks[0].time_remaining == pytest.approx(3600, rel=0.15)
 
 
 @pytest.mark.slow

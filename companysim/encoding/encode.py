@@ -11,7 +11,6 @@ import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,9 +18,6 @@ from companysim.encoding.llm import ResidualStream, Window
 from companysim.encoding.pooling import Entries, Pooled
 from companysim.encoding.sae import BUDGET, SAE
 from companysim.errors import DataError, NotFiniteError, WeightsError
-
-if TYPE_CHECKING:
-    pass
 
 _UNPRINTABLE = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202f\ufeff\ud800-\udfff]+")
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")

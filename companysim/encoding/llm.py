@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from companysim.encoding.device import check_device, check_dtype
 from companysim.errors import ConfigError, NotFiniteError, WeightsError
 
 if TYPE_CHECKING:
@@ -113,7 +114,8 @@ class ResidualStream:
     Raises
     ------
     ConfigError
-        If the overlap does not fit the window, or the window exceeds the model's positions.
+        If the overlap does not fit the window, the window exceeds the model's positions, or device or dtype are
+        unknown or not to be had here.
     WeightsError
         If the model cannot be loaded, is an encoder-decoder, has no such module, or the module's output is no residual
         stream.
@@ -137,6 +139,8 @@ class ResidualStream:
         from transformers import AutoModel, AutoTokenizer
 
         quiet()
+        check_device(device)
+        check_dtype(dtype)
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(model, revision=revision, trust_remote_code=False)
             network = AutoModel.from_pretrained(

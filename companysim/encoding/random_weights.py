@@ -15,7 +15,7 @@ from companysim.errors import WeightsError
 from companysim.workspace import PARTIAL
 
 
-def random_weights(model: str | Path, out: str | Path, seed: int = 0) -> Path:
+def random_weights(model: str | Path, out: str | Path, seed: int = 0, *, revision: str | None = None) -> Path:
     """Write a model directory with the configuration and the tokenizer of `model` and freshly initialised weights.
 
     Weights are drawn by the architecture's own initialiser in transformers, the state before the first step of
@@ -31,6 +31,8 @@ def random_weights(model: str | Path, out: str | Path, seed: int = 0) -> Path:
         Where the directory is written; it may exist if it is empty.
     seed : int
         The same seed gives the same bytes; torch's global random state is left alone.
+    revision : str, optional
+        Commit or tag of a hub id.
 
     Returns
     -------
@@ -53,8 +55,8 @@ def random_weights(model: str | Path, out: str | Path, seed: int = 0) -> Path:
             raise WeightsError(f"{final} is not empty: choose another directory for the model of random weights")
         final.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=final.parent) as scratch:
-            config = AutoConfig.from_pretrained(model, trust_remote_code=False)
-            tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
+            config = AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=False)
+            tokenizer = AutoTokenizer.from_pretrained(model, revision=revision, trust_remote_code=False)
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
                 network = AutoModel.from_config(config, dtype=torch.float32, trust_remote_code=False)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from companysim.encoding.device import check_device, check_dtype
 from companysim.encoding.sae_formats import CONFIG_FILE, SPARSIFY_FILE, read_layout, sae_lens_layout
 from companysim.encoding.sae_layout import Layout, Normalisation
 from companysim.encoding.tensor_files import MemoryTensors
@@ -236,6 +237,8 @@ def load_sae(path: str | Path, *, decoder: bool = False, device: str = "cpu", dt
 
     Raises
     ------
+    ConfigError
+        If device or dtype are unknown or not to be had here.
     WeightsError
         If there is no SAE, its files are damaged or do not fit each other, its tensors are not finite in `dtype`, or
         it is of a kind that cannot be encoded exactly (signed latents, transcoders, attention heads, ...).
@@ -245,6 +248,8 @@ def load_sae(path: str | Path, *, decoder: bool = False, device: str = "cpu", dt
     On the CPU a tensor already of `dtype` stays in the file and is paged in as it is used; no second copy of the
     encoder is ever made.
     """
+    check_device(device)
+    check_dtype(dtype)
     layout = read_layout(path)
     try:
         return _assemble(layout, decoder, device, dtype)

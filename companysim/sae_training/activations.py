@@ -15,6 +15,7 @@ from companysim.encoding.encode import clean
 from companysim.encoding.layers import read_layers
 from companysim.encoding.llm import ResidualStream, Window
 from companysim.errors import RunError, WeightsError
+from companysim.sae_training.checkpoint import fingerprint_of_tensors
 from companysim.sae_training.texts import Texts
 from companysim.workspace import fingerprint, replacing
 
@@ -71,9 +72,8 @@ class StoredActivations:
 
     @property
     def identity(self) -> str:
-        """Fingerprint of their number and sums."""
-        sums = [(float(part.double().sum()), float(part.double().pow(2).sum())) for part in self._rows.split(65_536)]
-        return fingerprint(tuple(self._rows.shape), sums)
+        """Fingerprint of all of them."""
+        return fingerprint_of_tensors(self._rows)
 
     def chunk(self, document: int) -> Chunk:
         """All of them."""
@@ -130,10 +130,11 @@ class TextActivations:
         self._process, self._processes, self._report = process, processes, report
         self._latest: tuple[int, Chunk] | None = None
         self.width = stream.width
-        weights = next(stream.network.parameters())
+        # Some numbers of every parameter: any further training changes nearly all of them.
+        sampled = (weights.flatten()[:: weights.numel() // 1024 + 1] for weights in stream.network.parameters())
         self.identity = fingerprint(
             texts.identity, self._hooks, buffer, held_out, processes, stream.window, stream.overlap,
-            stream.batch_tokens, stream.dtype, stream.massive, stream.width, float(weights.detach().double().sum()),
+            stream.batch_tokens, stream.dtype, stream.massive, stream.width, fingerprint_of_tensors(*sampled),
         )  # fmt: skip
 
     def chunk(self, document: int) -> Chunk:
@@ -160,12 +161,12 @@ class TextActivations:
         """Activations of documents that are never trained on, about `limit` of them, shape (n, width)."""
         windows: list[Window] = []
         tokens = 0
-        for _, ids, apart in self._documents(0):
-            if apart and tokens < limit:
+        for _, ids, apart in self._documents(0) if self._every else ():
+            if tokens >= limit:
+                break
+            if apart:
                 windows += self._stream.windows([ids])
                 tokens += len(ids) * len(self._hooks)
-            elif tokens >= limit:
-                break
         return collect_activations(self._stream, windows, self._hooks)
 
     def _documents(self, start: int) -> Iterator[tuple[int, np.ndarray, bool]]:
@@ -192,12 +193,12 @@ class TextActivations:
         """Map the chunk's file, which is written first unless a stopped run has left it."""
         import torch
 
-        folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{self.identity[:16]}-{document}.{self._process}.bfloat16"
         if not path.is_file():
-            for old in folder.glob(f"*.{self._process}.bfloat16"):
-                old.unlink()
             try:
+                folder.mkdir(parents=True, exist_ok=True)
+                for old in folder.glob(f"*.{self._process}.bfloat16"):
+                    old.unlink()
                 with replacing(path) as temporary, temporary.open("wb") as file:
                     for part in _parts(self._stream, windows, self._hooks, self._report):
                         file.write(part.view(torch.int16).numpy().tobytes())

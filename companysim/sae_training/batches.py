@@ -72,6 +72,7 @@ def batches(
         order = torch.randperm(len(rows), generator=generator).to(rows.device)
         for batch in range(taken, available):
             yield rows[order[batch * size : (batch + 1) * size]], Position(epoch, document, batch + 1)
+        del rows, order  # one chunk in memory, not two, while the next is made
         taken = 0
         document = after or 0
         if after is None:

@@ -6,6 +6,7 @@ random state is kept, for none outlives a chunk: every shuffle is drawn anew fro
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,6 +88,17 @@ def checkpoint_tokens(folder: Path) -> int:
             return int((file.metadata() or {})["tokens"])
     except (OSError, ValueError, KeyError, SafetensorError):
         return 0
+
+
+def fingerprint_of_tensors(*tensors: torch.Tensor) -> str:
+    """Hex sha256 of shapes, dtypes and bytes; sums would change with the number of threads that add them up."""
+    import torch
+
+    result = hashlib.sha256()
+    for tensor in tensors:
+        result.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
+        result.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return result.hexdigest()
 
 
 def left(folder: Path) -> str:

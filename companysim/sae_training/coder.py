@@ -162,7 +162,7 @@ class Coder(torch.nn.Module):
     @torch.no_grad()
     def normalise(self) -> None:
         """Bring the decoder's rows back to norm 1."""
-        self.decoder.div_(self.decoder.norm(dim=1, keepdim=True))
+        self.decoder.div_(self.decoder.norm(dim=1, keepdim=True).clamp(min=1e-8))
 
     @torch.no_grad()
     def set_threshold(self, x: torch.Tensor) -> None:

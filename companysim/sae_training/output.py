@@ -114,8 +114,22 @@ def write_card(folder: Path, facts: dict[str, Any]) -> None:
     folder : path
     facts : dict
         Flat: name to figure; ``spec`` may be a dict of its own.
+
+    Raises
+    ------
+    RunError
+        If they cannot be written.
     """
-    write_text(folder / FIGURES, json.dumps(facts, indent=1) + "\n")
+    try:
+        write_text(folder / CARD, _card(folder, facts))
+        write_text(folder / FIGURES, json.dumps(facts, indent=1) + "\n")  # last: it is what marks a finished run
+    except OSError as error:
+        raise RunError(
+            f"cannot write the card to {folder} ({reason(error)}): free some space and run the same command again"
+        ) from error
+
+
+def _card(folder: Path, facts: dict[str, Any]) -> str:
     spec = facts.get("spec", {})
     shown = {name.replace("_", " "): value for name, value in facts.items() if name != "spec"}
     lines = [f"# Sparse autoencoder on {facts['model']}, {', '.join(facts['hooks'])}", ""]
@@ -139,7 +153,7 @@ def write_card(folder: Path, facts: dict[str, Any]) -> None:
         "training: leave them out when encoding. The held-out figures are of documents of the same source.",
         "",
     ]
-    write_text(folder / CARD, "\n".join(lines))
+    return "\n".join(lines)
 
 
 def _shown(value: Any) -> str:

@@ -8,11 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from companysim.encoding.device import DEVICES, check_device, check_dtype
 from companysim.encoding.layers import deepest
 from companysim.encoding.llm import ResidualStream
 from companysim.encoding.random_weights import random_weights
 from companysim.encoding.sae import SAE, load_sae
-from companysim.errors import RunError
+from companysim.errors import ConfigError, RunError
 from companysim.sae_training.activations import HELD_OUT, TextActivations
 from companysim.sae_training.checkpoint import CHECKPOINT, checkpoint_tokens
 from companysim.sae_training.log import Log
@@ -21,7 +22,7 @@ from companysim.sae_training.quality import measure
 from companysim.sae_training.spec import TrainingSpec
 from companysim.sae_training.texts import Texts
 from companysim.sae_training.trainer import Record, train
-from companysim.workspace import hold, remove_partial
+from companysim.workspace import fingerprint, hold, remove_partial
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,11 @@ class Surroundings:
     checkpoint_every : int
         Activations between checkpoints.
     tensorboard : bool
+
+    Raises
+    ------
+    ConfigError
+        If device or dtype are unknown or not to be had here, the buffer is empty, or all documents are held out.
     """
 
     buffer: int = 500_000
@@ -58,8 +64,20 @@ class Surroundings:
     checkpoint_every: int = 500_000
     tensorboard: bool = False
 
+    def __post_init__(self) -> None:
+        if self.device not in DEVICES:  # accelerate chooses among several of a kind
+            raise ConfigError(f"device is {self.device!r}: choose {', '.join(DEVICES[:-1])} or {DEVICES[-1]}")
+        check_device(self.device)
+        check_dtype(self.dtype)
+        check_dtype(self.save_dtype)
+        if self.buffer < 1:
+            raise ConfigError(f"the buffer is {self.buffer}: it must hold at least 1 activation")
+        if self.held_out == 1:
+            raise ConfigError("one document in 1 is all of them: hold out one in 2 or more, or 0 for none")
+
 
 DEFAULT = Surroundings()
+BUFFER = "buffer"
 
 
 def train_on_text(
@@ -118,27 +136,39 @@ def train_on_text(
         See `companysim.sae_training.trainer.train`.
     """
     from accelerate import Accelerator  # type: ignore[import-untyped]
+    from accelerate.utils import GradientAccumulationPlugin  # type: ignore[import-untyped]
 
-    accelerator = Accelerator(cpu=surroundings.device == "cpu")
+    # Not what `accelerate config` may say: the trainer has its own precision, and clips every gradient.
+    accelerator = Accelerator(
+        cpu=surroundings.device == "cpu",
+        mixed_precision="no",
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+    )
     main = accelerator.is_main_process
     folder = out / "_".join(hooks)
     if (folder / FIGURES).exists():
+        if main:
+            _tidy(folder)  # the run may have been killed before it did
         raise RunError(f"{folder} already holds a trained SAE: choose another --out or remove it")
     with ExitStack() as stack:
         if main:
             _make(folder)
             stack.enter_context(hold(folder))
             remove_partial(folder)
-        place = Path(model)
+            remove_partial(folder / BUFFER)
+        accelerator.wait_for_everyone()
+        shown = name or model
         if random:
-            place = out / f"random-weights-{spec.seed}"
+            place = out / f"random-weights-{spec.seed}-{fingerprint(model, revision)[:8]}"
             if main and not place.exists():
-                random_weights(model, place, spec.seed)
+                random_weights(model, place, spec.seed, revision=revision)
             accelerator.wait_for_everyone()
+            shown += f" with random weights, seed {spec.seed}"
+            model, name, revision = str(place), str(place), None
         stream = ResidualStream(
-            str(place) if random else model,
+            model,
             deepest(hooks),
-            revision=None if random else revision,
+            revision=revision,
             window=surroundings.window,
             overlap=0,
             batch_tokens=surroundings.batch_tokens,
@@ -150,7 +180,7 @@ def train_on_text(
             hooks,
             texts,
             buffer=surroundings.buffer,
-            folder=folder / "buffer" if surroundings.on_disk else None,
+            folder=folder / BUFFER if surroundings.on_disk else None,
             held_out=surroundings.held_out,
             process=accelerator.process_index,
             processes=accelerator.num_processes,
@@ -176,7 +206,6 @@ def train_on_text(
         if main:
             save_trained(sae, folder, model=name or model, hooks=list(hooks), dtype=surroundings.save_dtype)
             facts = _facts(source, load_sae(folder, decoder=True), spec, list(hooks))
-            shown = (name or model) + (f" with random weights, seed {spec.seed}" if random else "")
             begun = None if init is None else "another SAE"
             write_card(folder, {"model": shown, **facts, "begun_with": begun, "spec": asdict(spec)})
             _tidy(folder)
@@ -210,7 +239,7 @@ def _facts(source: TextActivations, sae: SAE, spec: TrainingSpec, hooks: list[st
 def _tidy(folder: Path) -> None:
     """Remove what only an unfinished run needs."""
     (folder / CHECKPOINT).unlink(missing_ok=True)
-    if (folder / "buffer").is_dir():
-        for path in (folder / "buffer").iterdir():
+    if (folder / BUFFER).is_dir():
+        for path in (folder / BUFFER).iterdir():
             path.unlink()
-        (folder / "buffer").rmdir()
+        (folder / BUFFER).rmdir()

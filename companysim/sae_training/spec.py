@@ -80,6 +80,8 @@ class TrainingSpec:
         for name in ("learning_rate", "clip", "bandwidth"):
             if not (isfinite(getattr(self, name)) and getattr(self, name) > 0):
                 raise ConfigError(f"{name} is {getattr(self, name)}: it must be a positive number")
+        if self.seed < 0:
+            raise ConfigError(f"seed is {self.seed}: it must be 0 or a positive whole number")
         for name in ("auxiliary", "sparsity"):
             if not (isfinite(getattr(self, name)) and getattr(self, name) >= 0):
                 raise ConfigError(f"{name} is {getattr(self, name)}: it must be 0 or a positive number")

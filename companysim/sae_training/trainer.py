@@ -20,18 +20,17 @@ from companysim.encoding.sae import SAE
 from companysim.errors import ConfigError, DataError
 from companysim.sae_training.activations import Activations
 from companysim.sae_training.batches import Position, batches
-from companysim.sae_training.checkpoint import left, load_checkpoint, save_checkpoint
+from companysim.sae_training.checkpoint import fingerprint_of_tensors, left, load_checkpoint, save_checkpoint
 from companysim.sae_training.coder import Coder, Start, Step, random_start
 from companysim.sae_training.spec import TrainingSpec
 from companysim.sae_training.transfer import start_of, transfer
-from companysim.workspace import fingerprint
 
 if TYPE_CHECKING:
     from accelerate import Accelerator  # type: ignore[import-untyped]
 
 PROBE = 100_000
 THRESHOLD_MEMORY = 0.99
-"""Weight of the past in the running mean of BatchTopK's smallest value."""
+"""Weight of the past in the running mean of BatchTopK's smallest value, in long runs; short ones forget faster."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ def train(
     -------
     SAE
         TopK, or JumpReLU for the other two kinds; a BatchTopK SAE gets one threshold, the mean of the smallest values
-        its batches kept (Bussmann et al. 2024).
+        its batches kept (Bussmann et al. 2024), which is a running mean here, so that the last batches count.
 
     Raises
     ------
@@ -157,13 +156,13 @@ class _State:
         probe = rows[some].to(accelerator.device).float()
         centre, scale = _moments(probe, accelerator)
         if not len(rows):
-            raise DataError("the text gives no activation to train on: give more text")
+            raise DataError("the text gives no activation to train on: give more text, or hold out fewer documents")
         if not (isfinite(scale) and scale > 0):
             raise DataError(f"the activations spread by {scale}: they must be finite and not all the same")
         if init is None:
             start = random_start(spec.latents, centre / scale, spec.seed)
         else:
-            moved = transfer(init, probe)
+            moved = transfer(init, probe.to(init.encoder.device))
             say(
                 f"the SAE to begin with leaves {moved.fraction_unexplained:.1%} of the variance unexplained, scaled by "
                 f"{moved.ratio:.3g}" + (" and centred anew" if moved.centred else "")
@@ -182,7 +181,7 @@ class _State:
             for name, parameter in state.coder.named_parameters():
                 parameter.copy_(found[f"coder.{name}"])
                 state.optimiser.state[parameter] = {
-                    "step": found["step"].to(torch.float32),
+                    "step": found["step"].to(accelerator.device, torch.float32),  # where Adam keeps it if fused
                     "exp_avg": found[f"first.{name}"].to(accelerator.device),
                     "exp_avg_sq": found[f"second.{name}"].to(accelerator.device),
                 }
@@ -234,7 +233,7 @@ class _State:
             self._descend(found, accelerator, folder)
             self.step, self.position = self.step + 1, position
             self._count(found, accelerator)
-            if self.step % max(1, spec.steps // 100) == 0:
+            if self.step % max(1, spec.steps // 100) == 0 or self.step == spec.steps:
                 self._record(report, time.perf_counter() - began)
             if folder is not None and (self.step % every == 0 or self.step == spec.steps):
                 if accelerator.is_main_process:
@@ -263,7 +262,7 @@ class _State:
         self.silent = torch.where(fired, 0, self.silent + self.spec.batch)
         means = accelerator.reduce(torch.stack([found.unexplained, found.active, found.least]), "mean")
         if bool(means[2].isfinite()):
-            memory = THRESHOLD_MEMORY if self.step > 1 else 0.0
+            memory = max(0.0, min(THRESHOLD_MEMORY, 1 - 10 / self.spec.steps)) if self.step > 1 else 0.0
             self.least = memory * self.least + (1 - memory) * means[2]
         self.sums += torch.tensor([float(means[0]), float(means[1]), 1.0], dtype=torch.float64)
 
@@ -296,5 +295,5 @@ def _moments(probe: torch.Tensor, accelerator: Accelerator) -> tuple[torch.Tenso
 def _settings(source: Activations, spec: TrainingSpec, init: SAE | None, accelerator: Accelerator) -> dict[str, Any]:
     """Collect what a run that goes on must share with the one that stopped; the learning rate may change."""
     chosen = {key: value for key, value in asdict(spec).items() if key != "learning_rate"}
-    begun = None if init is None else fingerprint([float(t.double().sum()) for t in (init.encoder, init.bias)])
+    begun = None if init is None else fingerprint_of_tensors(init.encoder, init.bias)
     return chosen | {"activations": source.identity, "init": begun, "processes": accelerator.num_processes}

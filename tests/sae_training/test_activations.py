@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 
 from companysim.encoding.llm import ResidualStream
 from companysim.errors import DataError, RunError, WeightsError
-from companysim.sae_training.activations import StoredActivations, TextActivations, collect_activations
+from companysim.sae_training.activations import Chunk, StoredActivations, TextActivations, collect_activations
 from companysim.sae_training.batches import BEGINNING, Position, batches
 from companysim.sae_training.texts import StoredTexts
 
@@ -159,6 +160,22 @@ def test_batches_depend_on_the_position_alone() -> None:
         assert torch.equal(batch, other)
         assert position == place
     assert not torch.equal(next(batches(stored, 10, 8))[0], taken[0][0])
+
+
+def test_only_one_chunk_is_in_memory_while_the_next_is_made() -> None:
+    class Source:
+        width, identity = 2, "x"
+        last: weakref.ref[torch.Tensor] | None = None
+
+        def chunk(self, document: int) -> Chunk:
+            assert self.last is None or self.last() is None
+            rows = torch.zeros(8, 2)
+            self.last = weakref.ref(rows)
+            return Chunk(rows, document + 1)
+
+    made = batches(Source(), 4, 0)
+    for _ in range(6):
+        next(made)
 
 
 def test_too_few_rows_for_a_batch() -> None:

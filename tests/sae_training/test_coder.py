@@ -84,6 +84,14 @@ def test_first_threshold_lets_k_latents_through_on_average() -> None:
     assert float(step.active) == pytest.approx(K, abs=0.01)
 
 
+def test_a_latent_without_a_direction_stays_finite() -> None:
+    coder = Coder(TrainingSpec(latents=LATENTS, k=K), start())
+    with torch.no_grad():
+        coder.decoder[4] = 0
+    coder.normalise()
+    assert bool(coder.decoder.isfinite().all())
+
+
 def test_decoder_rows_are_brought_back_to_norm_1() -> None:
     coder = Coder(TrainingSpec(latents=LATENTS, k=K), start())
     coder.normalise()

@@ -183,6 +183,30 @@ def test_other_kinds_reach_the_wanted_sparsity_and_explain_as_well(
     assert len(thresholds) == 1 if kind == "batchtopk" else len(thresholds) > 40
 
 
+def test_short_batchtopk_runs_keep_the_sparsity(activations: torch.Tensor) -> None:
+    spec = replace(SPEC, kind="batchtopk", tokens=100 * 256)
+    assert measure(trained_on(activations[:5000], spec), activations[5000:]).l0 == pytest.approx(3, rel=0.1)
+
+
+def test_the_last_step_is_recorded(activations: torch.Tensor) -> None:
+    seen: list[int] = []
+    spec = TrainingSpec(latents=32, k=3, tokens=256 * 205, batch=256)
+    trained_on(activations, spec, lambda tokens, loss: seen.append(tokens))
+    assert seen[-1] == 256 * 205
+    assert len(seen) == 103
+
+
+def test_identity_of_activations_does_not_depend_on_threads(activations: torch.Tensor) -> None:
+    threads = torch.get_num_threads()
+    found = []
+    for count in (1, 2):
+        torch.set_num_threads(count)
+        found.append(StoredActivations(activations.repeat(40, 1)).identity)
+    torch.set_num_threads(threads)
+    assert found[0] == found[1]
+    assert StoredActivations(-activations).identity != StoredActivations(activations).identity
+
+
 def test_jumprelu_without_penalty_does_not_keep_the_sparsity(activations: torch.Tensor) -> None:
     spec = replace(SPEC, kind="jumprelu", tokens=30_000)
     free = measure(trained_on(activations[:5000], replace(spec, sparsity=0.0)), activations[5000:])
@@ -320,6 +344,7 @@ def test_sae_to_begin_with_must_have_the_latents(trained: SAE, activations: torc
         ({"k": 0}, "k is 0 of 48 latents"),
         ({"kind": "gated"}, "choose topk, batchtopk or jumprelu"),
         ({"precision": "float16"}, "choose float32 or bfloat16"),
+        ({"seed": -1}, "seed is -1: it must be 0 or a positive"),
         ({"tokens": 0}, "tokens is 0: it must be at least 1"),
         ({"learning_rate": float("nan")}, "learning_rate is nan: it must be a positive number"),
         ({"auxiliary": -1.0}, r"auxiliary is -1\.0: it must be 0 or"),
