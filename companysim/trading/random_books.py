@@ -4,11 +4,11 @@
 on as many random candidates as the grouping named in each window.
 
 Books drawn from all pairs of the universe make this a permutation test, exact if the grouping's pairs are like any
-others. Where there are too many to test, a pool of P random ones stands for all. Books of n pairs that share a pool
-are too much alike: the variance of their mean is too small by the factor ``1 - n / P`` (at n = P they are one book),
-and their centre is off by the pool's own luck, which adds ``n / P`` to the variance of the grouping's mean around it.
-A grouping is thus ``sqrt((1 + n/P) / (1 - n/P))`` times as far out as it seems: 5 % at one in `PER_CANDIDATE`, where a
-p-value of 0.05 means 0.06.
+others. Where there are more than one cares to test, a pool of P random ones stands for all. Books of n pairs that share
+a pool are too much alike: the variance of their mean is too small by the factor ``1 - n / P`` (at n = P they are all
+the same book), and their centre is off by the pool's own luck, which adds ``n / P`` to the variance of the grouping's
+mean around it. A grouping is thus up to ``sqrt((1 + n / P) / (1 - n / P))`` times as far out as it seems: 5 % at
+P = `PER_CANDIDATE` n, where a p-value of 0.05 means 0.06.
 """
 
 from __future__ import annotations

@@ -28,7 +28,8 @@ def market_days(prices: pd.DataFrame) -> pd.DataFrame:
     """
     seen = prices.notna().to_numpy()
     live = np.maximum.accumulate(seen, axis=0) & (days_without(seen) < LIVE_DAYS)
-    return prices[2 * seen.sum(axis=1) >= np.maximum(live.sum(axis=1), 1)]
+    kept: pd.DataFrame = prices[2 * seen.sum(axis=1) >= np.maximum(live.sum(axis=1), 1)]
+    return kept
 
 
 def days_without(priced: np.ndarray) -> np.ndarray:
