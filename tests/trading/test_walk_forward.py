@@ -6,6 +6,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
 
@@ -29,6 +30,7 @@ from companysim.trading import (
 )
 from companysim.trading.sessions import LIVE_DAYS, market_days
 from companysim.trading.walk_forward import screen, select
+from tests.trading.worlds import seeds, world
 
 DATES = pd.bdate_range("2010-01-04", periods=260, name="date")
 END = 140  # row of the last day of formation
@@ -36,7 +38,6 @@ WINDOW = Window(DATES[0], DATES[END], DATES[-1])
 PROTOCOL = Protocol((WINDOW,), p_value=0.2, max_pairs=6, rules=Rules(delisted_after=1))
 LABELS = np.array([0, 0, 0, 1, 1, 1, -1, 2])
 TICKERS = pd.Index([f"C{i}" for i in range(8)])
-seeds = st.integers(0, 2**32 - 1)
 
 
 def grouped(labels: np.ndarray = LABELS, tickers: pd.Index = TICKERS) -> Partitions:
@@ -141,6 +142,24 @@ def test_a_day_on_which_half_of_the_live_companies_have_a_price_counts() -> None
     pd.testing.assert_index_equal(market_days(prices.iloc[:199]).index, DATES[:199], check_names=False)
     prices.iloc[50, 1] = np.nan
     assert DATES[50] not in market_days(prices).index
+
+
+@settings(max_examples=50, deadline=None)
+@given(seeds, st.integers(1, 79))
+def test_whether_a_day_counts_does_not_depend_on_later_days(seed: int, n: int) -> None:
+    rng = np.random.default_rng(seed)
+    prices = world(seed, gaps=True)[0].mask(rng.random((80, 5)) < rng.choice([0.2, 0.6]))
+    known = market_days(prices.iloc[:n]).index
+    np.testing.assert_array_equal(known, market_days(prices).index[: len(known)])
+    assert len(market_days(prices)) == len(known) or market_days(prices).index[len(known)] > prices.index[n - 1]
+
+
+def test_a_screen_says_which_of_the_pairs_given_it_tested() -> None:
+    formation = cointegrated().iloc[: END + 1]
+    formation.iloc[7, 2] = np.nan
+    tested = screen(formation, np.array([2, 0, 1, 3]), np.array([5, 4, 2, 1]))
+    assert tested.index.tolist() == [1, 3]
+    assert set(tested.loc[3, ["first", "second"]]) == {1, 3}
 
 
 @pytest.mark.parametrize("labels", [np.full(8, -1), np.arange(8)], ids=["none", "singletons"])
