@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
 
+    from companysim.config import BacktestConfig
     from companysim.trading import Comparison, Partitions
 
 FORMATION_MONTHS = 36
@@ -31,7 +33,7 @@ def backtest(
     ],
     config: Annotated[Path | None, typer.Option(help="YAML with the section backtest; else defaults.")] = None,
     out: Annotated[Path, typer.Option(help="Where tables and plot are written.")] = Path("runs/backtest"),
-    seed: Annotated[int, typer.Option(help="Of the placebo and the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the placebo and the bootstrap.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV instead of tables.")] = False,
 ) -> None:
@@ -48,29 +50,40 @@ def backtest(
     from companysim.report.backtest_figure import draw_backtest
     from companysim.report.console import ConsoleReporter
     from companysim.trading import compare
-    from companysim.trading.inputs import read_groups, read_prices
+    from companysim.trading.inputs import check_tickers, read_groups, read_prices
+    from companysim.universe.sources.edgar_download import writing
     from companysim.workspace import write_csv, write_parquet
 
     table, volume = read_prices(prices)
     groupings = read_groups(groups)
+    check_tickers(table, groupings)
     settings = load_backtest(config, default_dates(table, groupings))
+    with writing(out):  # before anything is computed
+        out.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=out):
+            pass
     with ConsoleReporter(Console(stderr=True)) as reporter:
         reporter.start("backtest", "backtesting pairs")
         found = compare(table, groupings, settings, seed=seed, volume=volume, advance=reporter.advance)
         reporter.end("backtest", 0.0, cached=False)
-    out.mkdir(parents=True, exist_ok=True)
-    write_csv(out / "backtest.csv", found.figures)
-    for name in ("windows", "pairs", "yearly", "trades", "equity"):
-        write_csv(out / f"{name}.csv", found.table(name))
-    for name in ("trades", "equity"):
-        write_parquet(out / f"{name}.parquet", found.table(name))
-    draw_backtest(found.table("equity"), out / "backtest.png")
+    if not any(any(result.counts) for result in found.results.values()):
+        raise DataError(
+            f"no pair of {groups} could be tested in any window: a pair needs two companies in one group, both with a "
+            "price on every day of the formation window"
+        )
+    with writing(out):
+        write_csv(out / "backtest.csv", found.figures)
+        for name in ("windows", "pairs", "yearly", "trades", "equity"):
+            write_csv(out / f"{name}.csv", found.table(name))
+        for name in ("trades", "equity"):
+            write_parquet(out / f"{name}.parquet", found.table(name))
+        draw_backtest(found.table("equity"), out / "backtest.png")
     if as_json:
         typer.echo(json.dumps(_rows(found), indent=1))
     elif as_csv:
         typer.echo(found.figures.to_csv(index=False), nl=False)
     else:
-        print_backtest(found, out, Console() if sys.stdout.isatty() else Console(width=140))
+        print_backtest(found, out, settings, Console() if sys.stdout.isatty() else Console(width=140))
 
 
 def default_dates(prices: pd.DataFrame, groupings: dict[str, Partitions]) -> dict[str, Any]:
@@ -103,8 +116,8 @@ def default_dates(prices: pd.DataFrame, groupings: dict[str, Partitions]) -> dic
     }
 
 
-def print_backtest(found: Comparison, out: Path, console: Console) -> None:
-    """Print the tables of a comparison and where everything is."""
+def print_backtest(found: Comparison, out: Path, settings: BacktestConfig, console: Console) -> None:
+    """Print the tables of a comparison, what of the settings' years was left out, and where everything is."""
     from companysim.report.console import WIDE, backtest_sentence, backtest_table, years_table
 
     rows, windows = _rows(found), found.table("windows")
@@ -113,6 +126,9 @@ def print_backtest(found: Comparison, out: Path, console: Console) -> None:
     console.print(backtest_table(rows, f"{start:%Y-%m-%d}", f"{stop:%Y-%m-%d}", wide=wide), highlight=False)
     console.print(backtest_sentence(rows) + "\n", highlight=False)
     console.print(years_table(found.table("yearly")), highlight=False)
+    if f"{stop:%Y-%m-%d}" < f"{settings.trading_end}":
+        left_out = f"\nLeft out: the days after {stop:%Y-%m-%d}, with prices on fewer than two of them to trade on."
+        console.print(left_out, highlight=False)
     room = [row for row in rows if row["capacity"] is not None]
     if room:
         said = ", ".join(f"{row['grouping']} {row['capacity']:,.0f}" for row in room)

@@ -135,7 +135,9 @@ class BacktestConfig(_Section):
     max_open: Annotated[int, Field(ge=1)] | None = None
     max_per_company: Annotated[int, Field(ge=1)] | None = None
     placebo_books: Annotated[int, Field(ge=1)] = 1000
-    placebo_pairs: Annotated[int, Field(ge=1)] = 5000
+    placebo_pairs: Annotated[int, Field(ge=1)] = 100_000
+    """At least so many random pairs are tested a window for the placebo: all of them where there are no more, and never
+    fewer than 20 times a grouping's own."""
     bootstrap_draws: Annotated[int, Field(ge=1)] = 2000
     trials: Annotated[int, Field(ge=1)] | None = None
     """Strategies tried in all, for the deflated Sharpe ratio; null, or fewer than the groupings, counts these."""
@@ -153,7 +155,7 @@ class RunConfig(_Section):
     """A whole run."""
 
     name: Annotated[str, Field(pattern=r"^\w[\w.-]*$")] = SAMPLE
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     universe: UniverseConfig = UniverseConfig()
     encoder: EncoderConfig = EncoderConfig()
     similarity: SimilarityConfig = SimilarityConfig()

@@ -51,9 +51,9 @@ from profile_yardsticks import (
 
 from companysim.benchmark.comparison import CAP
 from companysim.benchmark.metrics import finite_pairs
-from companysim.benchmark.multiple import adjusted, paired_p_value
 from companysim.benchmark.resampling import Resamples, interval
 from companysim.benchmark.weights import Pairs, Ranking, grouped_pairs, nearest, ranking
+from companysim.significance import adjusted, paired_p_value
 from companysim.similarity import Cosine, PcaCosine, StandardisedCosine
 
 LAST_CHOICE = 2013

@@ -12,7 +12,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from companysim.cli_backtest import backtest, default_dates
-from companysim.errors import CompanySimError, ConfigError, DataError
+from companysim.errors import CompanySimError, ConfigError, DataError, RunError
 from companysim.trading import Partitions
 from tests.tiny import made_prices
 
@@ -142,3 +142,64 @@ def test_a_configuration_of_a_run_gives_its_section(tables: Path, tmp_path: Path
     (tmp_path / "c.yaml").write_text("name: x\nuniverse:\n  as_of: 2014-01-01\n" + (tables / "own.yaml").read_text())
     result = call(tables, tmp_path / "out", "--config", str(tmp_path / "c.yaml"), "--json")
     assert json.loads(result.stdout)[0]["candidates"] == 3 * 45
+
+
+def own_tables(tables: Path, folder: Path, groups: pd.DataFrame | None = None, until: str = "2015-12-31") -> Path:
+    """A folder with the tables, but with other groups or fewer days."""
+    prices = pd.read_parquet(tables / "prices.parquet")
+    prices[prices["date"] <= until].to_parquet(folder / "prices.parquet", index=False)
+    if groups is None:
+        (folder / "groups.csv").write_bytes((tables / "groups.csv").read_bytes())
+    else:
+        groups.to_csv(folder / "groups.csv", index=False)
+    return folder
+
+
+def computed(*given: object, **named: object) -> None:
+    raise AssertionError("the backtest was computed")
+
+
+@pytest.mark.parametrize("obstacle", ["file", "folder"])
+def test_a_place_that_cannot_be_written_to_is_named_before_anything_is_computed(
+    obstacle: str, tables: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("companysim.trading.compare", computed)
+    out = tmp_path / "out"
+    if obstacle == "file":
+        out.write_text("")
+    else:  # root, whom nothing stops, runs these tests too
+
+        def refuse(**options: object) -> None:
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr("companysim.cli_backtest.TemporaryFile", refuse)
+    with pytest.raises(RunError, match=r"cannot write to .*out .(File exists|Permission denied).: make room or choose"):
+        call(tables, out, "--config", str(tables / "own.yaml"))
+
+
+def test_a_negative_seed_is_refused(tables: Path, tmp_path: Path) -> None:
+    given = ["--prices", str(tables / "prices.parquet"), "--groups", str(tables / "groups.csv"), "--seed=-1"]
+    result = CliRunner().invoke(app, [*given, "--out", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "Invalid value for '--seed'" in result.output
+
+
+def test_groups_of_other_companies_are_refused(tables: Path, tmp_path: Path) -> None:
+    groups = pd.DataFrame({"year": 2010, "ticker": ["X1", "X2"], "cluster": "a"})
+    with pytest.raises(DataError, match="none of the companies of the grouping 'groups', such as X1, has prices"):
+        call(own_tables(tables, tmp_path, groups), tmp_path / "out", "--config", str(tables / "own.yaml"))
+
+
+def test_groups_without_a_pair_to_test_are_refused(tables: Path, tmp_path: Path) -> None:
+    groups = pd.DataFrame({"year": 2010, "ticker": TICKERS, "cluster": TICKERS})
+    with pytest.raises(DataError, match=r"no pair of .*groups.csv could be tested in any window: a pair needs two"):
+        call(own_tables(tables, tmp_path, groups), tmp_path / "out", "--config", str(tables / "own.yaml"))
+
+
+def test_days_too_few_for_a_last_window_are_left_out_and_said(tables: Path, tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text((tables / "own.yaml").read_text().replace("24", "12"))
+    until = "2014-01-01"  # windows end with each December
+    result = call(own_tables(tables, tmp_path, until=until), tmp_path / "out", "--config", str(tmp_path / "own.yaml"))
+    assert "Walk-forward, 2010-12-31 to 2013-12-31" in result.stdout
+    assert "Left out: the days after 2013-12-31, with prices on fewer than two" in result.stdout
+    assert pd.read_csv(tmp_path / "out" / "windows.csv")["trading_end"].max() == "2013-12-31"

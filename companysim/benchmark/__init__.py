@@ -2,7 +2,7 @@
 
 from companysim.benchmark.autoencoder import ConditionalAutoencoder
 from companysim.benchmark.comparison import Comparison, compare
-from companysim.benchmark.correlations import correlation, yearly_correlations
+from companysim.benchmark.correlations import correlation
 from companysim.benchmark.factors import Factors, factor_residuals, past_returns, pca_residuals, read_factors
 from companysim.benchmark.groupings import Grouping, classification, partition
 from companysim.benchmark.metrics import (
@@ -12,8 +12,7 @@ from companysim.benchmark.metrics import (
     score_partition,
     top_pairs_weights,
 )
-from companysim.benchmark.multiple import adjusted, paired_p_value
-from companysim.benchmark.resampling import firm_year_bootstrap, interval, size_matched_null
+from companysim.benchmark.resampling import interval, size_matched_null
 from companysim.benchmark.returns import (
     Windows,
     Winsorised,
@@ -23,6 +22,7 @@ from companysim.benchmark.returns import (
     winsorise,
 )
 from companysim.benchmark.table import benchmark, frontier, headline, to_frame
+from companysim.significance import adjusted, paired_p_value
 
 __all__ = [
     "Comparison",
@@ -40,7 +40,6 @@ __all__ = [
     "correlation",
     "factor_residuals",
     "filing_windows",
-    "firm_year_bootstrap",
     "frontier",
     "headline",
     "interval",
@@ -57,5 +56,4 @@ __all__ = [
     "to_frame",
     "top_pairs_weights",
     "winsorise",
-    "yearly_correlations",
 ]

@@ -21,10 +21,10 @@ from companysim.benchmark.metrics import (
     similarity_ranks,
     value_ranks,
 )
-from companysim.benchmark.multiple import adjusted, paired_p_value
-from companysim.benchmark.resampling import Resamples, interval, null_p_value, over_draws, yearly_null
+from companysim.benchmark.resampling import Resamples, interval, over_draws, yearly_null
 from companysim.benchmark.weights import Pairs, Ranking, cluster_means, grouped_pairs, nearest, ranking
 from companysim.errors import ConfigError, DataError
+from companysim.significance import adjusted, null_p_value, paired_p_value
 
 KS = (1, 5, 10)
 CAP = 0.05

@@ -1,36 +1,10 @@
-"""Correlations of stock returns, year by year."""
+"""Correlations of stock returns that may have gaps."""
 
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
-
-from companysim.universe import log_returns
 
 MIN_MONTHS = 9
-
-
-def yearly_correlations(prices: pd.DataFrame, first_year: int, last_year: int) -> dict[int, np.ndarray]:
-    """Pairwise correlations of the monthly log returns of each calendar year (the published target).
-
-    Parameters
-    ----------
-    prices : DataFrame, shape (days, companies)
-    first_year, last_year : int
-        Inclusive; years without any price are left out.
-
-    Returns
-    -------
-    dict of ndarray, shape (companies, companies)
-        NaN on the diagonal, for pairs with fewer than nine common months, and for constant series.
-    """
-    returns = log_returns(prices)
-    result = {}
-    for year in range(first_year, last_year + 1):
-        months = returns[pd.DatetimeIndex(returns.index).year == year].to_numpy()
-        if np.isfinite(months).any():
-            result[year] = correlation(months)
-    return result
 
 
 def correlation(returns: np.ndarray, min_periods: int = MIN_MONTHS) -> np.ndarray:

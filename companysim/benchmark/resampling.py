@@ -109,23 +109,6 @@ class Resamples:
         return result
 
 
-def firm_year_bootstrap(weights: np.ndarray, correlations: Correlations, draws: int, seed: int) -> np.ndarray:
-    """Resampled weighted mean correlations of pairs, shape (draws,); see `Resamples`.
-
-    Parameters
-    ----------
-    weights : ndarray, shape (n, n)
-        Pair weights in the upper triangle, such as 1 where a pair is grouped. Draws without any pair are NaN.
-    """
-    if not len(weights) or not correlations:
-        return np.full(draws, np.nan)
-    resamples = Resamples(len(weights), len(correlations), draws, seed)
-    i, j = np.nonzero(weights)
-    pairs = Pairs(i, j, weights[i, j])
-    yearly = np.column_stack([resamples.year(pairs, values) for values in correlations.values()])
-    return resamples.over_years(yearly)
-
-
 def size_matched_null(
     labels: np.ndarray | Mapping[int, np.ndarray], correlations: Correlations, draws: int, seed: int
 ) -> np.ndarray:
@@ -218,14 +201,6 @@ def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
         return float("nan"), float("nan")
     low, high = np.quantile(finite, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
-
-
-def null_p_value(value: float, null: np.ndarray) -> float:
-    """Share of draws that reach `value`, counting the value itself as one; NaN where there is nothing to compare."""
-    null = null[np.isfinite(null)]
-    if not len(null) or not np.isfinite(value):
-        return float("nan")
-    return float((1 + (null >= value).sum()) / (1 + len(null)))
 
 
 def _pairs_within(starts: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

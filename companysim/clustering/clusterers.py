@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.cluster import HDBSCAN, AgglomerativeClustering, KMeans, SpectralClustering
 
 from companysim.clustering.cosine import cosine_distance, unit_rows
+from companysim.clustering.tree import by_first_member
 from companysim.errors import ConfigError, DataError
 
 Fit = Callable[..., np.ndarray]
@@ -107,14 +108,3 @@ class CosineClusters(ClusterMixin, BaseEstimator):
         labels[order] = found
         self.labels_ = by_first_member(labels)
         return self
-
-
-def by_first_member(labels: np.ndarray) -> np.ndarray:
-    """Renumber clusters 0, 1, ... in the order of their first members; negative labels become -1."""
-    known = labels >= 0
-    _, first, inverse = np.unique(labels[known], return_index=True, return_inverse=True)
-    rank = np.empty(len(first), dtype=np.int64)
-    rank[np.argsort(first)] = np.arange(len(first))
-    result = np.full(len(labels), -1, dtype=np.int64)
-    result[known] = rank[inverse]
-    return result

@@ -62,12 +62,7 @@ class SpanningTree:
         """Cluster of each node when edges heavier than `theta` are removed, shape (n,); numbered by first member."""
         kept = int(np.searchsorted(self.weight, theta, side="right"))
         graph = sp.coo_array((np.ones(kept), (self.left[:kept], self.right[:kept])), shape=(self.n, self.n))
-        components = connected_components(graph, directed=False)[1]
-        _, first, inverse = np.unique(components, return_index=True, return_inverse=True)
-        rank = np.empty(len(first), dtype=np.int64)
-        rank[np.argsort(first)] = np.arange(len(first))
-        labels: np.ndarray = rank[inverse]
-        return labels
+        return by_first_member(connected_components(graph, directed=False)[1])
 
     def merges(self) -> Merges:
         """Return the tree as the sequence of its merges."""
@@ -115,6 +110,17 @@ class SpanningTree:
         stops = self.last_of_ties()
         reachable = self.grouped_pairs()[1:][stops] / (self.n * (self.n - 1) / 2)
         return float(self.weight[stops][np.argmin(np.abs(reachable - share))])
+
+
+def by_first_member(labels: np.ndarray) -> np.ndarray:
+    """Renumber clusters 0, 1, ... in the order of their first members; negative labels become -1."""
+    known = labels >= 0
+    _, first, inverse = np.unique(labels[known], return_index=True, return_inverse=True)
+    rank = np.empty(len(first), dtype=np.int64)
+    rank[np.argsort(first)] = np.arange(len(first))
+    result = np.full(len(labels), -1, dtype=np.int64)
+    result[known] = rank[inverse]
+    return result
 
 
 def spanning_tree(distance: np.ndarray) -> SpanningTree:

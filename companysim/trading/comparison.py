@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 
 from companysim.config import BacktestConfig
+from companysim.significance import null_p_value
 from companysim.trading.bootstrap import bootstrap
 from companysim.trading.costs import Costs
 from companysim.trading.performance import capacity, deflated_sharpe, probabilistic_sharpe, sharpe, volume_shares
-from companysim.trading.random_books import placebo, placebo_p
+from companysim.trading.random_books import placebo
 from companysim.trading.rules import Limits, Rules
 from companysim.trading.walk_forward import (
     PROTOCOL,
@@ -144,7 +145,7 @@ def compare(
                 "capacity": room,
                 "placebo_median": median,
                 "placebo_95": top,
-                "placebo_p": placebo_p(float(figures["sharpe_net"]), books),
+                "placebo_p": null_p_value(float(figures["sharpe_net"]), books),
             }
         )
     return Comparison(results, pd.DataFrame(rows), {name: chance[result.counts] for name, result in results.items()})

@@ -45,6 +45,17 @@ def read_prices(path: str | Path) -> tuple[pd.DataFrame, pd.DataFrame | None]:
     return prices, panel(table, DOLLARS, str(path)).reindex_like(prices)
 
 
+def check_tickers(prices: pd.DataFrame, groupings: dict[str, Partitions]) -> None:
+    """Raise DataError if a grouping has no company in common with the prices."""
+    for name, partitions in groupings.items():
+        named = partitions.table["ticker"]
+        if not named.isin(prices.columns).any():
+            raise DataError(
+                f"none of the companies of the grouping {name!r}, such as {named.iloc[0]}, has prices, as "
+                f"{prices.columns[0]} has: use the same tickers in both tables"
+            )
+
+
 def read_groups(path: str | Path) -> dict[str, Partitions]:
     """Read groupings.
 
@@ -65,6 +76,10 @@ def read_groups(path: str | Path) -> dict[str, Partitions]:
         If the file is missing or unreadable, or a value cannot be used; the message names the first bad row.
     """
     table = read_frame(path, "date or year, ticker, cluster and optionally method")
+    for name in ("date", "year", "ticker", "cluster", "method"):
+        times = list(table.columns).count(name)
+        if times > 1:
+            raise DataError(f"{path}: column {name!r} stands {times} times: keep one")
     if "date" not in table.columns and "year" in table.columns:
         year = table["year"].astype(str).str.strip().str.removesuffix(".0")
         bad = ~year.str.fullmatch(r"\d{4}")

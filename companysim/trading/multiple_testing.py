@@ -9,13 +9,13 @@ dependent; Benjamini and Yekutieli (2001) whatever their dependence (pairs share
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from companysim.errors import DataError
+from companysim.significance import adjusted
 
 
 @dataclass(frozen=True)
@@ -83,20 +83,4 @@ def discoveries(p_value: npt.ArrayLike, q: float = 0.05, n_tests: int | None = N
         raise DataError("a p-value lies outside 0 to 1: give p-values, not statistics")
     if tests < made:
         raise DataError(f"n_tests = {tests}, but there are {made} p-values: count every test that was made")
-    return Discoveries(tests, q, p, adjusted(p, tests, "bh"), adjusted(p, tests, "by"))
-
-
-def adjusted(p: np.ndarray, n_tests: int, method: Literal["bh", "by"]) -> np.ndarray:
-    """Adjust p-values for m tests: the i-th smallest becomes ``min over j >= i of p_(j) c m / j``, at most 1.
-
-    c is 1 for "bh" and ``1 + 1/2 + .. + 1/m`` for "by".
-    """
-    result = np.full(p.shape, np.nan)
-    valid = np.flatnonzero(~np.isnan(p))
-    order = valid[np.argsort(p[valid], kind="stable")]
-    factor = float(n_tests)
-    if method == "by":
-        factor *= (1 / np.arange(1, n_tests + 1)).sum()
-    scaled = p[order] * factor / np.arange(1, len(order) + 1)
-    result[order] = np.minimum(1, np.minimum.accumulate(scaled[::-1])[::-1])
-    return result
+    return Discoveries(tests, q, p, adjusted(p, False, tests), adjusted(p, True, tests))

@@ -2,6 +2,13 @@
 
 "Cointegrated" pairs are found among any pairs. What a grouping has to beat is the whole procedure, screen included,
 on as many random candidates as the grouping named in each window.
+
+Books drawn from all pairs of the universe make this a permutation test, exact if the grouping's pairs are like any
+others. Where there are more than one cares to test, a pool of P random ones stands for all. Books of n pairs that share
+a pool are too much alike: the variance of their mean is too small by the factor ``1 - n / P`` (at n = P they are all
+the same book), and their centre is off by the pool's own luck, which adds ``n / P`` to the variance of the grouping's
+mean around it. A grouping is thus up to ``sqrt((1 + n / P) / (1 - n / P))`` times as far out as it seems: 5 % at
+P = `PER_CANDIDATE` n, where a p-value of 0.05 means 0.06.
 """
 
 from __future__ import annotations
@@ -12,8 +19,20 @@ import numpy as np
 import pandas as pd
 
 from companysim.trading.performance import sharpe
-from companysim.trading.walk_forward import Protocol, Window, formation_prices, ordered, screen, select, trade
+from companysim.trading.walk_forward import (
+    Protocol,
+    Window,
+    complete,
+    formation_prices,
+    ordered,
+    screen,
+    select,
+    tradable_windows,
+    trade,
+)
 
+PER_CANDIDATE = 20
+"""The pool holds at least so many pairs for each candidate of a grouping, or all there are."""
 _COLUMNS = 20_000  # pairs simulated at once where the books' limits make each book a simulation of its own
 
 
@@ -27,7 +46,8 @@ def placebo(
     counts : sequence of tuple of int
         For each grouping the numbers of candidate pairs in each window, as in `Backtest.counts`.
     pool : int
-        Random pairs tested once a window; each book draws its candidates from them without replacement.
+        At least so many random pairs are tested once a window, and never fewer than `PER_CANDIDATE` times a grouping's
+        candidates; all pairs where there are no more. Each book draws its candidates from them without replacement.
     books : int
         Books drawn for each grouping.
 
@@ -39,42 +59,38 @@ def placebo(
     prices = ordered(prices)
     wanted = sorted(set(counts))
     daily: dict[tuple[int, ...], list[np.ndarray]] = {each: [] for each in wanted}
-    for step, window in enumerate(protocol.windows):
-        rng = np.random.default_rng([seed, step])
-        i, j = np.triu_indices(prices.shape[1], 1)
-        drawn = np.sort(rng.choice(len(i), size=min(pool, len(i)), replace=False))
-        tested = screen(formation_prices(prices, window), i[drawn], j[drawn])
-        passing = select(tested.assign(row=np.arange(len(tested))), protocol.p_value, len(tested))
-        place = np.full(len(tested), -1)
-        place[passing["row"].to_numpy(dtype=int)] = np.arange(len(passing))  # in order of p-value
+    for step, window in enumerate(tradable_windows(prices, protocol.windows)):
+        formation = formation_prices(prices, window)
+        companies = np.flatnonzero(complete(formation))
+        i, j = companies[np.stack(np.triu_indices(len(companies), 1))]
+        # One order of all pairs, of which every pool is the beginning: no grouping's pool depends on the others'.
+        order = np.random.default_rng([seed, step]).permutation(len(i))
+        sizes = {each[step]: max(pool, PER_CANDIDATE * each[step]) for each in wanted}
+        longest = order[: max(sizes.values())]
+        tested = screen(formation, i[longest], j[longest])
+        place = np.full(len(longest), -1)
+        passing = select(tested.assign(place=tested.index), protocol.p_value, len(tested))
+        place[passing["place"]] = np.arange(len(passing))  # in order of p-value
         profits: dict[int, np.ndarray] = {}
         # Without limits a pair earns the same in every book, so each pair is simulated once.
         alone = None if protocol.limits else trade(prices, window, passing, protocol).net
-        for count in sorted({each[step] for each in wanted}):
+        for count, size in sorted(sizes.items()):
+            drawn_from = tested.index[tested.index < size].to_numpy()
             # Seeded by the count, so that one grouping's placebo does not depend on the others.
             draw = np.random.default_rng([seed, count, step])
             members = []
             for _ in range(books):
-                found = place[draw.choice(len(tested), size=min(count, len(tested)), replace=False)]
+                found = place[draw.choice(drawn_from, size=min(count, len(drawn_from)), replace=False)]
                 members.append(np.sort(found[found >= 0])[: protocol.max_pairs])
             if alone is not None:
-                profits[count] = alone @ _weights(members, len(passing), protocol)
+                weights = _weights(members, len(passing), protocol)
+                held = weights.any(axis=1)
+                profits[count] = alone[:, held] @ weights[held]
             else:
                 profits[count] = _limited(prices, window, passing, members, protocol)
         for each in wanted:
             daily[each].append(profits[each[step]])
     return {each: sharpe(np.concatenate(parts) / protocol.capital) for each, parts in daily.items()}
-
-
-def placebo_p(value: float, books: np.ndarray) -> float:
-    """Chance that a placebo book does as well: ``(1 + number of books >= value) / (1 + number of books)``.
-
-    Books without a trade, which have no ratio, are left out; NaN where `value` is, or where no book has one.
-    """
-    books = books[np.isfinite(books)]
-    if not (np.isfinite(value) and len(books)):
-        return float("nan")
-    return float((1 + (books >= value).sum()) / (1 + len(books)))
 
 
 def _weights(members: list[np.ndarray], pairs: int, protocol: Protocol) -> np.ndarray:

@@ -17,6 +17,7 @@ import pandas as pd
 from companysim.errors import DataError
 from companysim.trading.costs import Costs
 from companysim.trading.rules import Limits, Rules
+from companysim.trading.sessions import days_without
 
 TRADING_DAYS = 252
 REASONS = ("exit", "stop", "time", "delisted", "end")
@@ -184,7 +185,7 @@ class _Days:
         self.legs = np.stack([pairs["first"].to_numpy(dtype=np.int64), pairs["second"].to_numpy(dtype=np.int64)])
         self.figures = np.ascontiguousarray(figures.T)
         self._last = pd.DataFrame(values).ffill().to_numpy()
-        gap = _days_without(np.isfinite(values))
+        gap = days_without(np.isfinite(values))
         self._gone = np.maximum.accumulate(gap >= rules.delisted_after, axis=0)
         self._priced = np.isfinite(values) & ~self._gone
         self._logs = np.log(values)
@@ -370,13 +371,6 @@ class _Desk:
                 for key in keys:
                     shared[key] = shared.get(key, 0) + 1
         return np.array(chosen, dtype=np.int64)
-
-
-def _days_without(priced: np.ndarray) -> np.ndarray:
-    """Days in a row without a price up to each day, 0 before a series' first price; shape (days, series)."""
-    day = np.arange(len(priced))[:, None]
-    last = np.maximum.accumulate(np.where(priced, day, -1), axis=0)
-    return np.where(last >= 0, day - last, 0)
 
 
 def _trades(closed: list[tuple[np.ndarray, ...]], order: np.ndarray, dates: pd.Index) -> pd.DataFrame:

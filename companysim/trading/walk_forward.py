@@ -27,10 +27,12 @@ from companysim.trading.performance import (
     turnover,
 )
 from companysim.trading.rules import Limits, Rules
+from companysim.trading.sessions import market_days
 from companysim.trading.simulator import TRADING_DAYS, Book, check_prices, simulate
 
 PROTOCOL = "walk_forward"
 MIN_FORMATION = 60
+MIN_TRADING = 2
 PAIR_COLUMNS = ["hedge_ratio", "adf_t", "p_value", "lags", "half_life"]
 Candidates = Callable[[pd.Timestamp, pd.Index], tuple[np.ndarray, np.ndarray]]
 """Given a formation end and tickers, pairs as positions in the tickers; see `companysim.trading.Partitions`."""
@@ -152,8 +154,8 @@ class Backtest:
     ----------
     windows : DataFrame
         formation_start, formation_end, trading_end; candidates (pairs tested), passed (of these, pairs under the
-        p-value; by chance alone about ``candidates * p_value``), discoveries (of these, pairs left at the protocol's
-        share of false discoveries), pairs (traded).
+        p-value; by chance alone about ``candidates * p_value``), discoveries (of those that passed, pairs left at the
+        protocol's share of false discoveries among all tested), pairs (traded).
     pairs : DataFrame
         Traded pairs: ticker_1, ticker_2, hedge_ratio, adf_t, p_value, lags, half_life, formation_start, formation_end.
     trades : DataFrame
@@ -228,7 +230,8 @@ def walk_forward(prices: pd.DataFrame, candidates: Candidates, protocol: Protoco
     Parameters
     ----------
     prices : DataFrame, shape (days, companies)
-        Columns are tickers; their order changes nothing.
+        Columns are tickers; their order changes nothing. Days on which fewer than half of the live lines have a price
+        are left out; see `companysim.trading.sessions`.
     candidates : callable
         Asked at each formation end, with that day and the tickers; must answer with what was readable by then, as
         `companysim.trading.Partitions` does.
@@ -236,18 +239,20 @@ def walk_forward(prices: pd.DataFrame, candidates: Candidates, protocol: Protoco
     Raises
     ------
     DataError
-        If a window is too short, a price is not positive, or no grouping was readable at a formation end.
+        If a window is too short, a price is not positive, or no grouping was readable at a formation end. A last window
+        that is too short to trade in is left out if there is another.
     """
     prices = ordered(prices)
     windows, pairs, trades, daily = [], [], [], []
-    for window in protocol.windows:
+    for window in tradable_windows(prices, protocol.windows):
         tested = screen(formation_prices(prices, window), *candidates(window.formation_end, prices.columns))
         chosen = select(tested, protocol.p_value, protocol.max_pairs)
         book = trade(prices, window, chosen, protocol, size=protocol.size(len(chosen)))
         dates = {"formation_start": window.formation_start, "formation_end": window.formation_end}
-        left = discoveries(tested["p_value"], protocol.fdr).summary()["by"]
-        passed = int((tested["p_value"] < protocol.p_value).sum())
-        counts = {"candidates": len(tested), "passed": passed, "discoveries": int(left), "pairs": len(chosen)}
+        passed = (tested["p_value"] < protocol.p_value).to_numpy()
+        found = passed & (discoveries(tested["p_value"]).adjusted_by <= protocol.fdr)
+        counts = {"candidates": len(tested), "passed": int(passed.sum()), "discoveries": int(found.sum())}
+        counts["pairs"] = len(chosen)
         windows.append({**dates, "trading_end": window.trading_end, **counts})
         named = _named(prices, chosen)
         pairs.append(pd.concat([named, chosen[PAIR_COLUMNS]], axis=1).assign(**dates))
@@ -270,13 +275,25 @@ def walk_forward(prices: pd.DataFrame, candidates: Candidates, protocol: Protoco
 
 
 def ordered(prices: pd.DataFrame) -> pd.DataFrame:
-    """Prices with their columns in the order of the tickers, each once, and dates that ascend."""
+    """Prices of the days of the market, with dates that ascend and columns in the order of the tickers, each once."""
     if not (prices.index.is_monotonic_increasing and prices.index.is_unique):
         raise DataError("the dates of the prices do not ascend: sort them and drop those that come twice")
     if not prices.columns.is_unique:
         twice = prices.columns[prices.columns.duplicated()][0]
         raise DataError(f"{twice} has more than one column of prices: keep one")
-    return prices.sort_index(axis=1)
+    return market_days(prices.sort_index(axis=1))
+
+
+def tradable_windows(prices: pd.DataFrame, windows: tuple[Window, ...]) -> tuple[Window, ...]:
+    """Windows without the last one where the prices leave it too few days to trade and there is another."""
+    too_short = len(trading_days(prices, windows[-1])) < MIN_TRADING
+    return windows[:-1] if too_short and len(windows) > 1 else windows
+
+
+def trading_days(prices: pd.DataFrame, window: Window) -> pd.Index:
+    """Days after formation up to the end of trading."""
+    days: pd.Index = prices.index[(prices.index > window.formation_end) & (prices.index <= window.trading_end)]
+    return days
 
 
 def formation_prices(prices: pd.DataFrame, window: Window) -> pd.DataFrame:
@@ -285,18 +302,27 @@ def formation_prices(prices: pd.DataFrame, window: Window) -> pd.DataFrame:
     if len(found) < MIN_FORMATION:
         raise DataError(
             f"the formation window {window.formation_start:%Y-%m-%d} to {window.formation_end:%Y-%m-%d} has only "
-            f"{len(found)} days of prices: at least {MIN_FORMATION} are needed"
+            f"{_days(len(found))} of prices: at least {MIN_FORMATION} are needed"
         )
     check_prices(found)
     return found
 
 
 def screen(formation: pd.DataFrame, first: np.ndarray, second: np.ndarray) -> pd.DataFrame:
-    """Cointegration tests of the pairs whose legs have every price of the formation window; one row a test made."""
-    complete = formation.notna().all().to_numpy()
-    usable = complete[first] & complete[second]
-    tested = engle_granger(np.log(formation.to_numpy(dtype=float)), first[usable], second[usable])
-    return tested[tested["status"] == "ok"].reset_index(drop=True)
+    """Cointegration tests of the pairs whose legs have every price of the formation window.
+
+    One row a test made; the index is the place of its pair among those given.
+    """
+    full = complete(formation)
+    usable = np.flatnonzero(full[first] & full[second])
+    tested = engle_granger(np.log(formation.to_numpy(dtype=float)), first[usable], second[usable]).set_axis(usable)
+    return tested[tested["status"] == "ok"]
+
+
+def complete(formation: pd.DataFrame) -> np.ndarray:
+    """Whether each company has every price of the formation window, shape (companies,)."""
+    found: np.ndarray = formation.notna().all().to_numpy()
+    return found
 
 
 def select(tested: pd.DataFrame, p_value: float, max_pairs: int) -> pd.DataFrame:
@@ -315,15 +341,18 @@ def trade(
     accounts: np.ndarray | None = None,
 ) -> Book:
     """Simulate pairs over the trading days of a window; the formation days only feed rolling z-scores."""
-    known = prices.loc[window.formation_start : window.trading_end]
-    days = known.index[known.index > window.formation_end]
-    if len(days) < 2:
+    known, days = prices.loc[window.formation_start : window.trading_end], trading_days(prices, window)
+    if len(days) < MIN_TRADING:
         raise DataError(
-            f"{len(days)} days of prices after {window.formation_end:%Y-%m-%d} up to {window.trading_end:%Y-%m-%d}: "
-            "there is nothing to trade on, at least 2 are needed"
+            f"{_days(len(days))} of prices after {window.formation_end:%Y-%m-%d} up to {window.trading_end:%Y-%m-%d}: "
+            f"there is nothing to trade on, at least {MIN_TRADING} are needed"
         )
     rules, costs, limits = protocol.rules, protocol.costs, protocol.limits
     return simulate(known, pairs, rules, costs, limits, size=size, start=days[0], accounts=accounts)
+
+
+def _days(count: int) -> str:
+    return "1 day" if count == 1 else f"{count} days"
 
 
 def _named(prices: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:

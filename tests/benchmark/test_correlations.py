@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from companysim.benchmark import correlation, yearly_correlations
+from companysim.benchmark import calendar_windows, correlation
+from companysim.universe import log_returns
 
 pytestmark = pytest.mark.filterwarnings("error")  # numpy warns on its own behalf, not the caller's
 
@@ -74,6 +75,11 @@ def test_an_infinite_return_counts_as_missing(rng: np.random.Generator) -> None:
     missing = returns.copy()
     returns[4, 1], missing[4, 1] = np.inf, np.nan
     np.testing.assert_array_equal(correlation(returns), correlation(missing))
+
+
+def yearly_correlations(prices: pd.DataFrame, first: int, last: int) -> dict[int, np.ndarray]:
+    """Monthly log returns of each calendar year, correlated: the published target."""
+    return calendar_windows(log_returns(prices), range(first, last + 1)).correlations()
 
 
 def month_end_prices(rng: np.random.Generator, names: str = "AB") -> tuple[pd.DataFrame, np.ndarray]:

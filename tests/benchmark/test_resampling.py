@@ -7,7 +7,9 @@ from itertools import combinations, product
 import numpy as np
 import pytest
 
-from companysim.benchmark import firm_year_bootstrap, interval, score_partition, size_matched_null
+from companysim.benchmark import interval, score_partition, size_matched_null
+from companysim.benchmark.resampling import Resamples
+from companysim.benchmark.weights import Pairs
 
 pytestmark = pytest.mark.filterwarnings("error")  # numpy warns on its own behalf, not the caller's
 
@@ -87,6 +89,17 @@ def test_same_seed_same_draws_other_seed_other_draws(rng: np.random.Generator) -
     ):
         np.testing.assert_array_equal(sample(1), sample(1))
         assert (sample(1) != sample(2)).all()
+
+
+def firm_year_bootstrap(
+    weights: np.ndarray, correlations: dict[int, np.ndarray], draws: int, seed: int
+) -> np.ndarray:
+    """Weighted mean correlation of pairs in each draw of firms and years."""
+    resamples = Resamples(len(weights), len(correlations), draws, seed)
+    i, j = np.nonzero(weights)
+    pairs = Pairs(i, j, weights[i, j])
+    yearly = [resamples.year(pairs, values) for values in correlations.values()]
+    return resamples.over_years(np.reshape(yearly, (len(yearly), draws)).T)
 
 
 def enumerated_bootstrap(weights: np.ndarray, correlations: list[np.ndarray]) -> np.ndarray:

@@ -11,11 +11,11 @@ from companysim.benchmark import (
     Grouping,
     benchmark,
     classification,
-    firm_year_bootstrap,
     interval,
     to_frame,
     top_pairs_weights,
 )
+from tests.benchmark.test_resampling import firm_year_bootstrap
 
 pytestmark = pytest.mark.filterwarnings("error")  # numpy warns on its own behalf, not the caller's
 

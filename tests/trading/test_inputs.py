@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from companysim.errors import DataError
-from companysim.trading.inputs import read_groups, read_prices
+from companysim.trading import Partitions
+from companysim.trading.inputs import check_tickers, read_groups, read_prices
 
 DAYS = pd.bdate_range("2010-01-04", periods=4, name="date")
 
@@ -98,6 +99,8 @@ def test_groups_by_date_or_year_and_method(tmp_path: Path) -> None:
     [
         ("year,ticker,cluster\nx,A,1\n", "column 'year' holds 'x' .row 1.: write 2012"),
         ("ticker,cluster\nA,1\n", "column 'date' is missing"),
+        ("year,ticker,cluster,cluster\n2009,A,1,2\n", "g.csv: column 'cluster' stands 2 times: keep one"),
+        ("year,year,ticker,cluster\n2009,2009,A,1\n", "g.csv: column 'year' stands 2 times: keep one"),
         ("year,ticker\n2009,A\n", "column 'cluster' is missing: name the group"),
         ("date,ticker,cluster\n2009-01-01,A,1\n2009-01-01,A,2\n", "A is twice in the grouping of 2009-01-01"),
         ("date,ticker,cluster\n2009-01-01,,1\n", "column 'ticker' has no value .row 1."),
@@ -107,3 +110,13 @@ def test_bad_groups_are_named(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "g.csv").write_text(text)
     with pytest.raises(DataError, match=message):
         read_groups(tmp_path / "g.csv")
+
+
+def test_a_grouping_of_companies_without_prices_is_named(wide: pd.DataFrame) -> None:
+    def grouping(*tickers: str) -> Partitions:
+        return Partitions(pd.DataFrame({"date": DAYS[0], "ticker": tickers, "cluster": 1}))
+
+    check_tickers(wide, {"half": grouping("TRUE", "X")})
+    message = "none of the companies of the grouping 'other', such as X, has prices, as NA has: use the same tickers"
+    with pytest.raises(DataError, match=message):
+        check_tickers(wide, {"half": grouping("TRUE", "X"), "other": grouping("X", "Y")})

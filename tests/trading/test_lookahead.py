@@ -125,8 +125,10 @@ def same_backtest_until(one: Backtest, two: Backtest, today: pd.Timestamp) -> in
     pd.testing.assert_frame_equal(*chosen, check_exact=True)
     pairs = [each.pairs[each.pairs["formation_end"] <= today] for each in (one, two)]
     pd.testing.assert_frame_equal(*pairs, check_exact=True)
-    pd.testing.assert_frame_equal(*(each.daily.loc[:today] for each in (one, two)), check_exact=True)
-    pd.testing.assert_series_equal(*(each.equity().loc[:today] for each in (one, two)), check_exact=True)
+    daily = [each.daily.loc[:today] for each in (one, two)]
+    pd.testing.assert_frame_equal(*daily, check_exact=True, check_freq=False)
+    equity = [each.equity().loc[:today] for each in (one, two)]
+    pd.testing.assert_series_equal(*equity, check_exact=True, check_freq=False)
     same_trades_until(one.trades, two.trades, today, ["ticker_1", "ticker_2"])
     return len(one.trades[one.trades["entry"] <= today])
 

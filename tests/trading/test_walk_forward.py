@@ -6,7 +6,9 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from statsmodels.stats.multitest import multipletests
 
 from companysim.errors import ConfigError, DataError
 from companysim.trading import (
@@ -21,11 +23,14 @@ from companysim.trading import (
     engle_granger,
     placebo,
     placebo_p,
+    random_books,
     rolling_windows,
     sharpe,
     walk_forward,
 )
-from companysim.trading.walk_forward import select
+from companysim.trading.sessions import LIVE_DAYS, market_days
+from companysim.trading.walk_forward import screen, select
+from tests.trading.worlds import seeds, world
 
 DATES = pd.bdate_range("2010-01-04", periods=260, name="date")
 END = 140  # row of the last day of formation
@@ -33,7 +38,6 @@ WINDOW = Window(DATES[0], DATES[END], DATES[-1])
 PROTOCOL = Protocol((WINDOW,), p_value=0.2, max_pairs=6, rules=Rules(delisted_after=1))
 LABELS = np.array([0, 0, 0, 1, 1, 1, -1, 2])
 TICKERS = pd.Index([f"C{i}" for i in range(8)])
-seeds = st.integers(0, 2**32 - 1)
 
 
 def grouped(labels: np.ndarray = LABELS, tickers: pd.Index = TICKERS) -> Partitions:
@@ -104,6 +108,60 @@ def test_companies_with_gaps_in_formation_are_no_candidates() -> None:
     assert "C0" not in set(result.pairs[["ticker_1", "ticker_2"]].to_numpy().ravel())
 
 
+def with_rows(prices: pd.DataFrame, days: list[pd.Timestamp], tickers: int = 1) -> pd.DataFrame:
+    """Prices with further days on which only the first tickers have one."""
+    stray = pd.DataFrame(np.nan, index=pd.DatetimeIndex(days), columns=prices.columns)
+    stray.iloc[:, :tickers] = 50.0
+    return pd.concat([prices, stray]).sort_index().rename_axis("date")
+
+
+@pytest.mark.parametrize("tickers", [0, 1, 3])
+def test_days_on_which_few_companies_have_a_price_change_nothing(tickers: int) -> None:
+    prices = cointegrated()
+    weekends = [day + pd.Timedelta(days=1) for day in DATES if day.day_of_week == 4]  # before and after formation
+    plain = walk_forward(prices, grouped(), PROTOCOL)
+    other = walk_forward(with_rows(prices, weekends, tickers), grouped(), PROTOCOL)
+    assert len(plain.trades) > 3
+    for name in ("daily", "pairs", "trades", "windows"):
+        pd.testing.assert_frame_equal(getattr(other, name), getattr(plain, name), check_freq=False)
+    books = [
+        placebo(each, [plain.counts], PROTOCOL, pool=9, books=4, seed=0)[plain.counts]
+        for each in (prices, with_rows(prices, weekends, tickers))
+    ]
+    np.testing.assert_array_equal(*books)
+
+
+def test_a_day_on_which_half_of_the_live_companies_have_a_price_counts() -> None:
+    prices = cointegrated()
+    assert not len(market_days(prices.mask(np.ones(prices.shape, dtype=bool))))
+    prices.iloc[200:, 2:] = np.nan  # six of eight lines end
+    found = market_days(prices)
+    assert list(found.index) == [*DATES[:200], *DATES[200 + LIVE_DAYS - 1 :]]  # until they no longer count as live
+    prices.iloc[:100, 4:] = np.nan  # and four begin only then
+    prices.iloc[50, 2:4] = np.nan
+    pd.testing.assert_index_equal(market_days(prices.iloc[:199]).index, DATES[:199], check_names=False)
+    prices.iloc[50, 1] = np.nan
+    assert DATES[50] not in market_days(prices).index
+
+
+@settings(max_examples=50, deadline=None)
+@given(seeds, st.integers(1, 79))
+def test_whether_a_day_counts_does_not_depend_on_later_days(seed: int, n: int) -> None:
+    rng = np.random.default_rng(seed)
+    prices = world(seed, gaps=True)[0].mask(rng.random((80, 5)) < rng.choice([0.2, 0.6]))
+    known = market_days(prices.iloc[:n]).index
+    np.testing.assert_array_equal(known, market_days(prices).index[: len(known)])
+    assert len(market_days(prices)) == len(known) or market_days(prices).index[len(known)] > prices.index[n - 1]
+
+
+def test_a_screen_says_which_of_the_pairs_given_it_tested() -> None:
+    formation = cointegrated().iloc[: END + 1]
+    formation.iloc[7, 2] = np.nan
+    tested = screen(formation, np.array([2, 0, 1, 3]), np.array([5, 4, 2, 1]))
+    assert tested.index.tolist() == [1, 3]
+    assert set(tested.loc[3, ["first", "second"]]) == {1, 3}
+
+
 @pytest.mark.parametrize("labels", [np.full(8, -1), np.arange(8)], ids=["none", "singletons"])
 def test_a_grouping_without_pairs_earns_nothing(labels: np.ndarray) -> None:
     result = walk_forward(cointegrated(), grouped(labels), PROTOCOL)
@@ -124,11 +182,36 @@ def test_a_short_formation_window_is_refused() -> None:
 @pytest.mark.parametrize("extra", [0, 1])
 def test_an_empty_trading_window_is_refused(extra: int) -> None:
     protocol = windowed(trading_end=DATES[END + extra] + pd.Timedelta(hours=1))
-    message = rf"{extra} days of prices after {DATES[END]:%Y-%m-%d} .* nothing to trade on, at least 2"
+    message = rf"{('0 days', '1 day')[extra]} of prices after {DATES[END]:%Y-%m-%d} .* nothing to trade on, at least 2"
     with pytest.raises(DataError, match=message):
         walk_forward(cointegrated(), grouped(), protocol)
     with pytest.raises(DataError, match=message):
         placebo(cointegrated(), [(3,)], protocol, pool=9, books=2, seed=0)
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_a_last_window_without_days_to_trade_is_left_out(left: int) -> None:
+    first = replace(WINDOW, trading_end=DATES[-1 - left])
+    last = Window(DATES[40], DATES[-1 - left], DATES[-1] + pd.Timedelta(days=1))
+    both = replace(PROTOCOL, windows=(first, last))
+    alone = walk_forward(cointegrated(), grouped(), replace(PROTOCOL, windows=(first,)))
+    result = walk_forward(cointegrated(), grouped(), both)
+    pd.testing.assert_frame_equal(result.windows, alone.windows)
+    pd.testing.assert_frame_equal(result.daily, alone.daily)
+    assert placebo(cointegrated(), [result.counts], both, pool=9, books=2, seed=0)[result.counts].shape == (2,)
+    two_days = Window(DATES[40], DATES[-3], DATES[-1])
+    kept = replace(PROTOCOL, windows=(replace(WINDOW, trading_end=DATES[-3]), two_days))
+    assert len(walk_forward(cointegrated(), grouped(), kept).windows) == 2
+
+
+@pytest.mark.parametrize("fdr", [0.0, 0.05, 0.3])
+def test_discoveries_are_counted_among_those_that_passed(fdr: float) -> None:
+    p = engle_granger(np.log(cointegrated().iloc[: END + 1].to_numpy()), *cluster_pairs(LABELS))["p_value"].to_numpy()
+    found = multipletests(p, fdr, method="fdr_by")[0] if fdr else np.zeros(6, dtype=bool)
+    for p_value in (1e-30, float(np.sort(p)[2]), 0.2, 1.0):
+        row = walk_forward(cointegrated(), grouped(), replace(PROTOCOL, p_value=p_value, fdr=fdr)).summary()
+        assert row["discoveries"] == (found & (p < p_value)).sum()
+    assert found.sum() > 2 or not fdr
 
 
 def test_dates_must_ascend() -> None:
@@ -376,11 +459,66 @@ def test_placebo_is_nan_where_no_pair_passes(limits: Limits) -> None:
     protocol = replace(PROTOCOL, limits=limits)
     strict = placebo(prices, [(5,)], replace(protocol, p_value=0.0), pool=20, books=3, seed=0)
     assert np.isnan(strict[5,]).all()
-    prices.iloc[3] = np.nan  # no complete company, so nothing to test
+    for company in range(8):
+        prices.iloc[3 + company, company] = np.nan  # no complete company, so nothing to test
     assert np.isnan(placebo(prices, [(5,)], protocol, pool=20, books=3, seed=0)[5,]).all()
 
 
-def test_placebo_p_by_hand() -> None:
-    books = np.array([0.1, 0.5, np.nan, 0.9])
-    assert [placebo_p(value, books) for value in (1.0, 0.9, 0.5, -1.0)] == [0.25, 0.5, 0.75, 1.0]
-    assert np.isnan([placebo_p(np.nan, books), placebo_p(0.1, books[2:3])]).all()
+# Is the placebo's p-value what it says?
+
+
+def walks(companies: int, seed: int = 0) -> pd.DataFrame:
+    """Independent random walks: no grouping of them says anything."""
+    steps = np.random.default_rng(seed).normal(0, 0.01, (len(DATES), companies))
+    return pd.DataFrame(40 * np.exp(np.cumsum(steps, axis=0)), DATES, [f"C{i:02d}" for i in range(companies)])
+
+
+def test_all_pairs_as_candidates_are_as_good_as_any_book_of_as_many() -> None:
+    # All books then are the backtest itself, added up in another order.
+    for seed in range(6):
+        result = walk_forward(cointegrated(seed), grouped(np.zeros(8, dtype=int)), PROTOCOL)
+        books = placebo(cointegrated(seed), [result.counts], PROTOCOL, pool=5, books=20, seed=seed)[result.counts]
+        assert placebo_p(float(result.summary()["sharpe_net"]), books) == 1
+
+
+def test_a_pool_has_room_for_books_that_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def counted(formation: pd.DataFrame, first: np.ndarray, second: np.ndarray) -> pd.DataFrame:
+        sizes.append(len(first))
+        return screen(formation, first, second)
+
+    monkeypatch.setattr(random_books, "screen", counted)
+    for counts in ([(2,)], [(6,)], [(2,), (6,)], [(50,)]):
+        placebo(walks(24), counts, PROTOCOL, pool=30, books=2, seed=0)
+    assert sizes == [40, 120, 120, 276]  # twenty times the candidates, or all pairs; never fewer than `pool`
+    placebo(walks(24), [(1,)], PROTOCOL, pool=30, books=2, seed=0)
+    assert sizes[-1] == 30
+    gaps = walks(24)
+    gaps.iloc[5, :4] = np.nan
+    placebo(gaps, [(50,)], PROTOCOL, pool=30, books=2, seed=0)
+    assert sizes[-1] == 190  # of the companies that can be tested
+
+
+def test_the_pool_of_one_grouping_does_not_depend_on_the_others() -> None:
+    together = placebo(walks(24), [(2,), (6,), (50,)], PROTOCOL, pool=30, books=20, seed=0)
+    for counts, books in together.items():
+        alone = placebo(walks(24), [counts], PROTOCOL, pool=30, books=20, seed=0)[counts]
+        np.testing.assert_allclose(alone, books, rtol=1e-9)
+
+
+def test_under_the_null_one_p_value_in_ten_is_below_a_tenth() -> None:
+    # Candidates are drawn at random, so that every p-value is as likely as any other. From a pool as small as the one
+    # asked for (50 pairs for 40 candidates) most of them would lie in the tails.
+    prices, count, rng = walks(16), 40, np.random.default_rng(5)
+    protocol = replace(PROTOCOL, windows=(Window(DATES[0], DATES[69], DATES[129]),))
+    books = placebo(prices, [(count,)], protocol, pool=50, books=1000, seed=0)[count,]
+    i, j = np.triu_indices(16, 1)
+    found = []
+    for _ in range(200):
+        drawn = np.sort(rng.choice(len(i), count, replace=False))
+        result = walk_forward(prices, lambda day, tickers, drawn=drawn: (i[drawn], j[drawn]), protocol)
+        found.append(placebo_p(float(result.summary()["sharpe_net"]), books))
+    p = np.array(found)
+    assert np.mean(p < 0.1) == pytest.approx(0.1, abs=0.065)  # three standard errors
+    assert np.mean(p > 0.9) == pytest.approx(0.1, abs=0.065)
