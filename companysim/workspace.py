@@ -168,7 +168,7 @@ def fingerprint_of_code(*packages: str) -> str:
     """Fingerprint of the sources of subpackages of companysim and of what joins them, so that changed code is run."""
     home = Path(__file__).parent
     sources = sorted(path for package in packages for path in (home / package).glob("*.py"))
-    sources += [home / "matrices.py", home / "pipeline.py"]
+    sources += [home / "matrices.py", home / "pipeline.py", home / "significance.py"]
     return fingerprint([(str(path.relative_to(home)), digest(path)) for path in sources])
 
 
