@@ -12,6 +12,8 @@ import typer
 from companysim.errors import DataError
 
 if TYPE_CHECKING:
+    from datetime import date
+
     import pandas as pd
     from rich.console import Console
 
@@ -57,7 +59,7 @@ def backtest(
     table, volume = read_prices(prices)
     groupings = read_groups(groups)
     check_tickers(table, groupings)
-    settings = load_backtest(config, default_dates(table, groupings))
+    settings = load_backtest(config, lambda: default_dates(table, groupings), TRADING_MONTHS)
     with writing(out):  # before anything is computed
         out.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=out):
@@ -86,7 +88,7 @@ def backtest(
         print_backtest(found, out, settings, Console() if sys.stdout.isatty() else Console(width=140))
 
 
-def default_dates(prices: pd.DataFrame, groupings: dict[str, Partitions]) -> dict[str, Any]:
+def default_dates(prices: pd.DataFrame, groupings: dict[str, Partitions]) -> dict[str, date]:
     """Windows that fit the tables: three years of formation, one of trading, to the last price.
 
     The first formation window ends three years after the first price, or, where a grouping became readable only
@@ -112,7 +114,6 @@ def default_dates(prices: pd.DataFrame, groupings: dict[str, Partitions]) -> dic
         "formation_start": formation_start.date(),
         "formation_end": formation_end.date(),
         "trading_end": last.date(),
-        "roll_months": TRADING_MONTHS,
     }
 
 

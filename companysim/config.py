@@ -5,6 +5,7 @@ Every key has a typed default; an unknown key or an impossible value is a `Confi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -216,21 +217,28 @@ def _content(path: Path) -> dict[str, Any]:
     return content
 
 
+DATES = {"formation_start", "formation_end", "trading_end"}
+
+
 class _BacktestFile(_Section):
     """A YAML file of which only the section `backtest` counts."""
 
     backtest: BacktestConfig = BacktestConfig()
 
 
-def load_backtest(source: str | Path | None, defaults: dict[str, Any]) -> BacktestConfig:
+def load_backtest(
+    source: str | Path | None, dates: Callable[[], dict[str, date]], roll_months: int | None = None
+) -> BacktestConfig:
     """Read the section `backtest` of a configuration, as a backtest of one's own tables needs it.
 
     Parameters
     ----------
     source : str or path, optional
         A YAML file; the other sections of a run's configuration may stand in it. None gives the defaults.
-    defaults : dict
-        Values of what the file leaves open, such as dates that fit the prices.
+    dates : callable
+        Gives formation_start, formation_end and trading_end; asked only if the file leaves one of them open.
+    roll_months : int, optional
+        If the file leaves it open.
 
     Raises
     ------
@@ -246,7 +254,8 @@ def load_backtest(source: str | Path | None, defaults: dict[str, Any]) -> Backte
     if not isinstance(given, dict):
         raise ConfigError(f"{source}: backtest is {given!r}: write its settings below it, such as 'entry: 2'")
     try:
-        return _BacktestFile.model_validate({"backtest": defaults | given}).backtest
+        fitting = {} if DATES <= set(given) else dates()
+        return _BacktestFile.model_validate({"backtest": {"roll_months": roll_months} | fitting | given}).backtest
     except ValidationError as error:
         raise ConfigError(f"{source or 'backtest'}: {_sentence(error)}") from error
 

@@ -116,8 +116,8 @@ def test_default_dates_are_three_years_of_formation_and_wait_for_the_groupings()
         partitions = {"g": Partitions.single(pd.Index(["A"]), np.zeros(1), pd.Timestamp(readable))}
         return [str(value) for value in default_dates(prices, partitions).values()]
 
-    assert dates("1999-12-31") == ["2001-01-01", "2003-12-31", "2010-12-31", "12"]
-    assert dates("2005-12-31") == ["2003-01-01", "2005-12-31", "2010-12-31", "12"]
+    assert dates("1999-12-31") == ["2001-01-01", "2003-12-31", "2010-12-31"]
+    assert dates("2005-12-31") == ["2003-01-01", "2005-12-31", "2010-12-31"]
     with pytest.raises(DataError, match="leave no day to trade after three years of formation: give more prices"):
         dates("2010-12-31")
 
@@ -153,6 +153,19 @@ def own_tables(tables: Path, folder: Path, groups: pd.DataFrame | None = None, u
     else:
         groups.to_csv(folder / "groups.csv", index=False)
     return folder
+
+
+def test_short_tables_are_taken_with_dates_of_their_own(tables: Path, tmp_path: Path) -> None:
+    own_tables(tables, tmp_path, until="2012-12-31")
+    prices = pd.read_parquet(tmp_path / "prices.parquet")
+    prices[prices["date"] >= "2011-01-01"].to_parquet(tmp_path / "prices.parquet", index=False)
+    with pytest.raises(DataError, match="leave no day to trade after three years of formation"):
+        call(tmp_path, tmp_path / "out")
+    dates = "  formation_start: 2011-01-01\n  formation_end: 2011-12-31\n  trading_end: 2012-12-31\n"
+    (tmp_path / "c.yaml").write_text((tables / "own.yaml").read_text() + dates)
+    call(tmp_path, tmp_path / "out", "--config", str(tmp_path / "c.yaml"))
+    equity = pd.read_csv(tmp_path / "out" / "equity.csv")
+    assert equity["date"].min()[:7] == "2012-01"
 
 
 def computed(*given: object, **named: object) -> None:

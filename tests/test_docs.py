@@ -117,7 +117,7 @@ def test_a_wrong_command_does_not_parse(wrong: str) -> None:
 def test_a_shown_configuration_is_valid(block: str, tmp_path: Path) -> None:
     (tmp_path / "shown.yaml").write_text(block)
     if list(yaml.safe_load(block)) == ["backtest"]:
-        load_backtest(tmp_path / "shown.yaml", {})
+        load_backtest(tmp_path / "shown.yaml", dict)
     else:
         assert isinstance(load_config(tmp_path / "shown.yaml"), RunConfig)
 
