@@ -76,6 +76,21 @@ class Run:
         return companies[~companies["filing_id"].isin(failed)].reset_index(drop=True)
 
     @cached_property
+    def prices(self) -> pd.DataFrame:
+        """Adjusted closes, shape (days, companies), in the order of `companies`; days on which none has one are out."""
+        return self._table("universe/prices.parquet")[self.companies["ticker"].tolist()].dropna(how="all")
+
+    @cached_property
+    def correlations(self) -> np.ndarray:
+        """Correlations of daily log returns over the benchmark's years, in the order of `companies`.
+
+        Shape (companies, companies), NaN for pairs with less than 60 days in common.
+        """
+        years, settings = pd.DatetimeIndex(self.prices.index).year, self.config.benchmark
+        chosen = self.prices[(years >= settings.first_year) & (years <= settings.last_year)]
+        return correlation(log_returns(chosen, "D").to_numpy(), min_periods=60)
+
+    @cached_property
     def benchmark(self) -> pd.DataFrame:
         """The benchmark over the test years, one row a grouping."""
         return self._csv("benchmark/test.csv")
@@ -186,7 +201,7 @@ class Run:
             If the two are the same company.
         """
         first, second = self._row(ticker_1), self._row(ticker_2)
-        correlation = float(self._correlations[first, second])
+        correlation = float(self.correlations[first, second])
         return explain_pair(self._corpus, first, second, k, None if np.isnan(correlation) else correlation)
 
     def explain_cluster(self, cluster: int | str, k: int = 8, method: str = "sae") -> ClusterExplanation:
@@ -324,17 +339,9 @@ class Run:
         return Corpus(self.companies, pooled, self._encoded.starts, self.labels, matrix, self._estimator)
 
     @cached_property
-    def _correlations(self) -> np.ndarray:
-        prices = self._table("universe/prices.parquet")
-        years = pd.DatetimeIndex(prices.index).year
-        settings = self.config.benchmark
-        daily = log_returns(prices[(years >= settings.first_year) & (years <= settings.last_year)], "D")
-        return correlation(daily.to_numpy(), min_periods=60)
-
-    @cached_property
     def _monthly(self) -> np.ndarray:
         settings = self.config.benchmark
-        return mean_correlations(self._table("universe/prices.parquet"), settings.first_year, settings.last_year)
+        return mean_correlations(self.prices, settings.first_year, settings.last_year)
 
     def _ranked(self, vector: np.ndarray, latents: np.ndarray, k: int, row: int | None) -> pd.DataFrame:
         if k < 1:
@@ -349,7 +356,7 @@ class Run:
                 own, other = self.companies[scheme].iloc[row], self.companies[scheme].iloc[order]
                 same = [bool(code == own) if code and own else None for code in other]
                 table[f"same_{scheme}"] = pd.Series(same, dtype=object)
-            table["correlation"] = self._correlations[row, order]
+            table["correlation"] = self.correlations[row, order]
         usual, labels = self._latents.mean(axis=0), self.labels["label"].tolist()
         table["why"] = [
             " | ".join(filter(None, (labels[j] for j in shared_latents(latents, self._latents[i], usual, 2))))

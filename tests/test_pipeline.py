@@ -22,6 +22,7 @@ from companysim.config import RunConfig, load_config
 from companysim.errors import DataError, UnknownTickerError
 from companysim.matrices import load_arrays
 from companysim.pipeline import Reporter, run
+from companysim.report.html.page import page_data
 from companysim.results import Run
 from tests import tiny
 
@@ -247,6 +248,17 @@ def test_a_company_that_cannot_be_encoded_is_left_out_and_named(
     partition = pd.read_parquet(tmp_path / "out" / "clustering" / "partition.parquet")
     assert set(partition["ticker"]) == left
     assert not set(found.pairs[["ticker_1", "ticker_2"]].to_numpy().ravel()) - left
+    # Return correlations are those of the companies asked for, though prices have columns of the failed ones too.
+    prices = pd.read_parquet(found.root / "universe" / "prices.parquet").loc["2014":"2015", ["BA4", "DR2"]]
+    expected = np.log(prices).diff().corr().iloc[0, 1]
+    assert found.explain("BA4", "DR2").correlation == pytest.approx(expected)
+    assert found.peers("BA4", 15).set_index("ticker").loc["DR2", "correlation"] == pytest.approx(expected)
+    rows = {ticker: place for place, ticker in enumerate(found.companies["ticker"])}
+    drawn = page_data(found)["peers"][rows["BA4"]]
+    assert [peer["r"] for peer in drawn if peer["i"] == rows["DR2"]] == [pytest.approx(expected, abs=1e-6)]
+    written = pd.read_parquet(found.root / "explain" / "clusters.parquet")["mean_correlation"]
+    for number, mean in enumerate(written):
+        assert found.explain_cluster(number).mean_correlation == pytest.approx(mean)
     again = Recorder()
     assert figures(run(config, tmp_path / "out", again)) == figures(found)
     assert all(again.cached.values())

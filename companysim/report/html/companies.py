@@ -106,7 +106,7 @@ def peer_rows(material: Material, count: int = PEERS) -> list[list[dict[str, Any
                 {
                     "i": i,
                     "s": round(float(values[i]), 6),
-                    "r": _finite(material.daily[row, i]),
+                    "r": _finite(material.run.correlations[row, i]),
                     "why": shared(own, material, i),
                 }
                 for i in order

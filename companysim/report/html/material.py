@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from companysim.benchmark import calendar_windows, correlation
+from companysim.benchmark import calendar_windows
 from companysim.encoding.store import Store
 from companysim.errors import RunError
 from companysim.matrices import load_arrays
@@ -57,22 +57,9 @@ class Material:
         return np.asarray(self.latents.mean(axis=0)).ravel()
 
     @cached_property
-    def daily(self) -> np.ndarray:
-        """Correlations of daily log returns over the benchmark's years, as in `Run.peers`; NaN below 60 common days."""
-        prices, settings = self._prices, self.run.config.benchmark
-        years = pd.DatetimeIndex(prices.index).year
-        chosen = prices[(years >= settings.first_year) & (years <= settings.last_year)]
-        return correlation(log_returns(chosen, "D").to_numpy(), min_periods=60)
-
-    @cached_property
     def monthly(self) -> dict[int, np.ndarray]:
         """Correlations of monthly log returns by year: what the benchmark judges by."""
         years = self.run.summary["benchmark_years"]
-        windows = calendar_windows(log_returns(self._prices), range(min(years), max(years) + 1))
+        windows = calendar_windows(log_returns(self.run.prices), range(min(years), max(years) + 1))
         found = windows.correlations()
         return {year: found[year] for year in years}
-
-    @cached_property
-    def _prices(self) -> pd.DataFrame:
-        prices = read_table(self.run, "universe/prices.parquet")
-        return prices[self.run.companies["ticker"].tolist()].dropna(how="all")
