@@ -52,6 +52,7 @@ from companysim.universe import (
 )
 from companysim.workspace import (
     CONFIG,
+    SUMMARY,
     Workspace,
     fingerprint,
     fingerprint_of_code,
@@ -172,18 +173,21 @@ class _Pipeline:
     def run(self) -> None:
         """Run every stage that is not on disk, then write the summary."""
         stages = self.stages()
-        write_text(self.workspace.root / CONFIG, self.config.to_yaml())
         prints: dict[str, str] = {}
         for stage in stages:
             upstream = [prints[name] for name in stage.needs]
             prints[stage.name] = fingerprint(stage.settings, upstream, fingerprint_of_code(*stage.code))
+        cached = {stage.name: self.workspace.is_done(stage.name, prints[stage.name]) for stage in stages}
+        if not all(cached.values()):  # killed from here on, the run is one to resume and not the finished one it was
+            (self.workspace.root / SUMMARY).unlink(missing_ok=True)
+        write_text(self.workspace.root / CONFIG, self.config.to_yaml())
+        for stage in stages:
             self.reporter.start(stage.name, stage.what)
-            cached = self.workspace.is_done(stage.name, prints[stage.name])
-            if not cached:
+            if not cached[stage.name]:
                 started = time.perf_counter()
                 stage.work(self.workspace.begin(stage.name))
                 self.workspace.finish(stage.name, prints[stage.name], time.perf_counter() - started)
-            self.reporter.end(stage.name, self.workspace.seconds(stage.name), cached)
+            self.reporter.end(stage.name, self.workspace.seconds(stage.name), cached[stage.name])
         self._summary(stages)
 
     # Each stage reads what earlier stages wrote and writes its own folder.
@@ -382,7 +386,7 @@ class _Pipeline:
             "backtest": json.loads(self.workspace.path("trading", "backtest.json").read_text()),
             "timings": {stage.name: round(self.workspace.seconds(stage.name), 2) for stage in stages},
         }
-        write_text(self.workspace.root / "summary.json", _json(summary))
+        write_text(self.workspace.root / SUMMARY, _json(summary))
 
     def _read_universe(self) -> Universe:
         """Read the universe less the companies whose description could not be encoded."""

@@ -33,7 +33,7 @@ from companysim.explain.clusters import require_cluster
 from companysim.matrices import load_arrays
 from companysim.similarity import Similarity, restore, sae_similarity
 from companysim.universe import log_returns
-from companysim.workspace import CONFIG, MARK, Workspace, write_parquet
+from companysim.workspace import CONFIG, MARK, SUMMARY, Workspace, write_parquet
 
 LABELS, CLUSTERS, CLUSTER_LATENTS = "labels.parquet", "clusters.parquet", "cluster_latents.parquet"
 
@@ -54,7 +54,7 @@ class Run:
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
-        if not (self.root / "summary.json").is_file():
+        if not (self.root / SUMMARY).is_file():
             raise RunError(f"no finished run in {self.root}: make one with `companysim run --out {self.root}`")
         self.config: RunConfig = load_config(self.root / CONFIG)
 
@@ -65,7 +65,7 @@ class Run:
     @cached_property
     def summary(self) -> dict[str, Any]:
         """Content of ``summary.json``."""
-        found: dict[str, Any] = json.loads((self.root / "summary.json").read_text())
+        found: dict[str, Any] = json.loads((self.root / SUMMARY).read_text())
         return found
 
     @cached_property

@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from companysim.config import RunConfig, load_config
-from companysim.errors import DataError, UnknownTickerError
+from companysim.errors import DataError, RunError, UnknownTickerError
 from companysim.matrices import load_arrays
 from companysim.pipeline import Reporter, run
 from companysim.report.html.page import page_data
@@ -137,6 +137,41 @@ def test_changed_settings_repeat_only_what_depends_on_them(world: Path, tmp_path
         "benchmark",
         "trading",
     ]
+
+
+def test_a_rerun_that_was_killed_is_not_finished(
+    world: Path, tmp_path: Path, finished: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(finished.root, copy)
+
+    def killed(pipeline: object, folder: Path) -> None:
+        raise KeyboardInterrupt
+
+    changed = edited(world, tmp_path / "changed.yaml", similarity={"pool": "max"})
+    with monkeypatch.context() as patch:
+        patch.setattr("companysim.pipeline._Pipeline._clustering", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(changed, copy)
+    with pytest.raises(RunError, match="no finished run"):  # of new vectors and old clusters
+        Run(copy)
+    recorder = Recorder()
+    again = run(changed, copy, recorder)
+    assert [stage for stage, cached in recorder.cached.items() if cached] == ["universe", "encoding", "similarity"]
+    assert len(again.clusters()) > 0
+
+
+def test_a_rerun_without_changes_is_finished_all_the_time(world: Path, tmp_path: Path, finished: Run) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(finished.root, copy)
+
+    class Asking(Recorder):
+        def start(self, stage: str, what: str) -> None:
+            assert Run(copy).summary == finished.summary
+
+    recorder = Asking()
+    run(world, copy, recorder)
+    assert list(recorder.cached.values()) == [True] * 7
 
 
 def test_a_damaged_file_is_made_again(world: Path, tmp_path: Path, finished: Run) -> None:

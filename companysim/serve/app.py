@@ -18,6 +18,7 @@ from starlette.routing import Route
 from companysim.errors import CompanySimError, ConfigError, RunError
 from companysim.serve.database import COMPARED, Tables
 from companysim.serve.guard import LOOPBACK, Guard
+from companysim.workspace import SUMMARY
 
 TYPES = {"csv": "text/csv; charset=utf-8", "json": "application/json", "parquet": "application/vnd.apache.parquet"}
 ASSETS = {
@@ -52,7 +53,7 @@ def application(runs: dict[str, Path], hosts: frozenset[str] | None = LOOPBACK, 
     def list_runs(request: Request) -> Response:
         found = []
         for name, own in tables.items():
-            universe = json.loads((own.root / "summary.json").read_text(encoding="utf-8"))["universe"]
+            universe = json.loads((own.root / SUMMARY).read_text(encoding="utf-8"))["universe"]
             report = (own.root / "report.html").is_file()
             found.append({"name": name, "companies": universe["companies"], "tables": own.names(), "report": report})
         return JSONResponse({"runs": found, "compared": COMPARED})

@@ -12,7 +12,7 @@ import uvicorn
 from companysim.errors import ConfigError, RunError
 from companysim.serve.app import application
 from companysim.serve.guard import LOOPBACK
-from companysim.workspace import CONFIG
+from companysim.workspace import CONFIG, SUMMARY
 
 TOKEN_LENGTH = 16
 
@@ -98,4 +98,4 @@ def listen(
 
 
 def _is_run(path: Path) -> bool:
-    return (path / "summary.json").is_file() and (path / CONFIG).is_file()
+    return (path / SUMMARY).is_file() and (path / CONFIG).is_file()
