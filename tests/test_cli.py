@@ -168,6 +168,8 @@ def spoil(world: Path, folder: Path, table: str, change: str) -> Path:
         frame.assign(adj_close=frame["adj_close"].where(frame.index != 4, -1)).to_csv(spoilt, index=False)
     elif change == "duplicate":
         pd.concat([frame, frame.tail(1)]).to_csv(spoilt, index=False)
+    elif change == "two words":
+        frame.assign(ticker=frame["ticker"].where(frame.index != 1, "BRK B")).to_csv(spoilt, index=False)
     elif change == "empty text":
         frame.assign(text=frame["text"].where(frame.index != 2, " ")).to_csv(spoilt, index=False)
     content["universe"][table] = str(spoilt)
@@ -183,6 +185,7 @@ def spoil(world: Path, folder: Path, table: str, change: str) -> Path:
         ("prices", "no price", ["prices.csv", "adj_close", "row 5"]),
         ("prices", "negative price", ["prices.csv", "adj_close", "row 5", "positive"]),
         ("prices", "duplicate", ["prices.csv", "more than one price", "2015-12-31"]),
+        ("companies", "two words", ["companies.csv", "ticker", "'BRK B' (row 2)", "no white space (write BRK.B"]),
         ("filings", "empty text", ["filings.csv", "text", "row 3"]),
         ("filings", "missing column", ["filings.csv", "'text' is missing"]),
     ],
