@@ -105,7 +105,7 @@ class Tables:
         search : str
             Case does not matter; empty for all rows.
         sort : str
-            A column; empty for the order of the file.
+            A column, ties by the others from the left; empty for the order of the file.
         descending : bool
         limit : int
             1 to `MOST`.
@@ -128,7 +128,9 @@ class Tables:
             if sort and sort not in columns:
                 raise DataError(f"table {name} has no column {sort!r}: it has {', '.join(columns)}")
             where, values = _matching(columns, search)
-            order = f"ORDER BY {_quoted(sort)} {'DESC' if descending else 'ASC'} NULLS LAST" if sort else ""
+            # Rows that tie go by their other columns: else each page would break ties in its own way.
+            ties = ", ".join(map(_quoted, columns))
+            order = f"ORDER BY {_quoted(sort)} {'DESC' if descending else 'ASC'} NULLS LAST, {ties}" if sort else ""
             counted = connection.execute(f"SELECT count(*) FROM {source} {where}", [self._file(name), *values])
             total = int((counted.fetchone() or (0,))[0])
             found = connection.execute(
