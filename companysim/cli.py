@@ -22,6 +22,7 @@ from companysim.cli_benchmark import benchmark_command
 from companysim.cli_explain import explain_command, label_command
 from companysim.cli_report import report, serve
 from companysim.errors import CompanySimError, DataError
+from companysim.report.terminal import terminal
 
 app = typer.Typer(
     name="companysim",
@@ -102,7 +103,7 @@ def run_command(
         typer.echo(finished.benchmark.to_csv(index=False))
         typer.echo(finished.backtest.to_csv(index=False), nl=False)
     else:
-        print_run(finished, _console(), time.perf_counter() - started)
+        print_run(finished, terminal(), time.perf_counter() - started)
 
 
 @app.command()
@@ -234,12 +235,7 @@ def _emit(found: pd.DataFrame, as_json: bool, as_csv: bool, render: object) -> N
         typer.echo(found.to_csv(index=False), nl=False)
     else:
         assert callable(render)
-        _console().print(render(), highlight=False, soft_wrap=True)
-
-
-def _console() -> Console:
-    """Terminal width where there is one; wide enough for the tables in a file or pipe."""
-    return Console() if sys.stdout.isatty() else Console(width=140)
+        terminal().print(render(), soft_wrap=True)
 
 
 def main() -> NoReturn:

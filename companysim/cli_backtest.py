@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from companysim.errors import DataError
+from companysim.report.terminal import terminal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,8 +41,6 @@ def backtest(
     Unless the configuration says otherwise, pairs are chosen on three years of prices and traded for one, year after
     year. A grouping is used from its date on and never before.
     """
-    import sys
-
     from rich.console import Console
 
     from companysim.config import load_backtest
@@ -70,7 +69,7 @@ def backtest(
     elif as_csv:
         typer.echo(found.figures.to_csv(index=False), nl=False)
     else:
-        print_backtest(found, out, Console() if sys.stdout.isatty() else Console(width=140))
+        print_backtest(found, out, terminal())
 
 
 def default_dates(prices: pd.DataFrame, groupings: dict[str, Partitions]) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from companysim.errors import ConfigError, DataError
+from companysim.report.terminal import terminal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -278,14 +278,12 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _emit(found: pd.DataFrame, record: dict[str, Any], as_json: bool, as_csv: bool, show: Any) -> None:
-    from rich.console import Console
-
     if as_json:
         typer.echo(json.dumps(_plain(record), indent=1))
     elif as_csv:
         typer.echo(found.to_csv(index=False), nl=False)
     else:
-        show(Console(highlight=False) if sys.stdout.isatty() else Console(width=140, highlight=False))
+        show(terminal())
 
 
 def _plain(value: Any) -> Any:

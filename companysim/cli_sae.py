@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +13,7 @@ from rich.console import Console
 from companysim.cli_sae_training import evaluate_command, groups_command, train_command
 from companysim.config import SAMPLE, EncoderConfig
 from companysim.errors import ConfigError
+from companysim.report.terminal import terminal
 
 app = typer.Typer(help="Look at a sparse autoencoder, check where it reads, or train one.", no_args_is_help=True)
 app.command("train")(train_command)
@@ -51,7 +51,7 @@ def inspect_command(path: Sae, as_json: Json = False) -> None:
         "tensors": ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in info.tensors.items()),
     }
     shown = table(f"SAE in {path}", ["what", "value"], [*map(list, rows.items())], left=("what", "value"))
-    _console().print(shown, highlight=False, soft_wrap=True)
+    terminal().print(shown, soft_wrap=True)
 
 
 @app.command("verify")
@@ -116,16 +116,11 @@ def verify_command(
         ]
         for row in frame.itertuples()
     ]
-    console = _console()
+    console = terminal()
     columns = ["module", "unexplained", "active latents", "cosine", "tokens"]
-    console.print(table(f"SAE in {path} at {name}", columns, body, left=("module",)), highlight=False)
-    console.print(found.summary(), highlight=False, soft_wrap=True)
+    console.print(table(f"SAE in {path} at {name}", columns, body, left=("module",)))
+    console.print(found.summary(), soft_wrap=True)
 
 
 def _say(message: str) -> None:
     typer.echo(message, err=True)
-
-
-def _console() -> Console:
-    """Terminal width where there is one; wide enough for the tables in a file or pipe."""
-    return Console() if sys.stdout.isatty() else Console(width=140)

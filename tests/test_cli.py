@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -16,8 +17,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from rich.console import Console
 
 from companysim.cli import main
+from companysim.report.console import print_run
+from companysim.results import Run
 from tests import tiny
 
 
@@ -123,6 +127,24 @@ def test_show_prints_every_table_as_text_json_and_csv(out: Path, table: str) -> 
     rows = json.loads(companysim("show", table, "--run", out, "--json").stdout)
     read = pd.read_csv(io.StringIO(companysim("show", table, "--run", out, "--csv").stdout))
     assert len(rows) == len(read) > 0
+
+
+def test_names_are_printed_as_they_are(world: Path, out: Path, tmp_path: Path) -> None:
+    """Square brackets and colons are no markup and no emoji, in companies' names as in those of folders."""
+    name, folder = "[/b]Bank[reserved]:bank:", tmp_path / "[i]:bank:"
+    shutil.copytree(out, folder)
+    companies = pd.read_parquet(folder / "universe" / "companies.parquet")
+    companies.loc[companies["ticker"] == "BA1", "company"] = name
+    companies.to_parquet(folder / "universe" / "companies.parquet")
+    for command in (["show", "companies"], ["peers", "BA0", "-k", 17], ["explain", "BA0", "BA1"]):
+        assert name in companysim(*command, "--run", folder).stdout, command
+    (tmp_path / "[i].txt").write_text("takes deposits")
+    assert "the text in" in companysim("peers", "--text", tmp_path / "[i].txt", "--run", folder).stdout
+    stream = io.StringIO()
+    print_run(Run(folder), Console(file=stream, width=300), 1.0)
+    assert f"Results: {folder}/ (" in stream.getvalue()
+    shutil.copytree(out, tmp_path / "[red]")
+    assert f"Results: {tmp_path / '[red]'}/ (" in companysim("run", world, "--out", tmp_path / "[red]").stdout
 
 
 def test_unknown_ticker_names_the_nearest(out: Path) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import pandas as pd
 from rich.console import Console
 
 from companysim.report.console import (
+    ConsoleReporter,
     backtest_sentence,
     backtest_table,
     benchmark_sentence,
     benchmark_table,
     shorten,
+    table,
     years_table,
 )
 
@@ -85,6 +88,16 @@ def test_years_are_rows_and_methods_columns() -> None:
         ["2014", "1.00%", "0.00%", "4"],
         ["2015", "-2.00%", "5.00%", "6"],
     ]
+
+
+def test_text_is_no_markup() -> None:
+    name = "[/b] [reserved] :bank:"
+    shown = printed(table(name, [name, "other"], [[name, name]]))
+    assert shown.count(name) == 4
+    stream = io.StringIO()
+    with ConsoleReporter(Console(file=stream, width=200)) as reporter:
+        reporter.say(f"{name} could not be encoded")
+    assert f"{name} could not be encoded" in stream.getvalue()
 
 
 def test_shorten_counts_what_it_leaves_out() -> None:
