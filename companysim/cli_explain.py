@@ -178,11 +178,9 @@ def print_pair(pair: PairExplanation, console: Console) -> None:
         rows = pair.side(side).to_dict("records")
         if not rows:
             continue
-        shared = side == "shared"
-        table = _table(title, ["share" if shared else "without it", "latent", "label"], ["", "sentences"])
+        table = _table(title, [pair.measure(side), "latent", "label"], ["", "sentences"])
         for row in rows:
-            figure = f"{row['share']:.1%}" if shared else f"{-row['drop']:+.4f}"
-            cells: tuple[str, str, str | Text] = (figure, str(row["latent"]), _label(row, mixed))
+            cells: tuple[str, str, str | Text] = (pair.figure(side, row), str(row["latent"]), _label(row, mixed))
             for ticker, sentence in pair.sentences(side, row):
                 table.add_row(*cells, ticker, _marked(sentence))
                 cells = ("", "", "")
@@ -192,9 +190,9 @@ def print_pair(pair: PairExplanation, console: Console) -> None:
         _say(console, pair.verdict())
     _say(
         console,
-        "Shares add up to the similarity over all latents; latents are ranked by what they contribute beyond their "
-        f"contribution to two average companies, which is {pair.usual:.3f} in all. Without it: change of the "
-        f"similarity if the latent were removed. {_methods(pair.table)}",
+        f"{pair.measure('shared').capitalize()}s add up to the similarity over all latents; latents are ranked by what "
+        f"they contribute beyond their contribution to two average companies, which is {pair.usual:.3f} in all. "
+        f"Without it: change of the similarity if the latent were removed. {_methods(pair.table)}",
     )
 
 

@@ -20,6 +20,7 @@ from companysim.errors import CompanySimError, ConfigError, DataError, RunError,
 from companysim.explain import explain_pair
 from companysim.pipeline import Reporter, run
 from companysim.results import Run
+from companysim.similarity import PcaCosine
 from tests import tiny
 from tests.explain.made import corpus
 
@@ -78,6 +79,19 @@ def test_a_pair_is_explained(finished: Run) -> None:
     assert f"return correlation {peers.loc['BA3', 'correlation']:.2f}" in text
     for words in ("What makes them alike", "<<", "Labels by terms"):
         assert words in text
+
+
+def test_a_pair_without_shares_is_printed_with_contributions(rng: np.random.Generator) -> None:
+    made = corpus(rng.random((12, 30)) * (rng.random((12, 30)) < 0.4), estimator=PcaCosine(0.99))
+    similarity = made.estimator.transform(made.matrix)
+    similarity = similarity @ similarity.T
+    first, second = np.unravel_index(similarity.argmin(), similarity.shape)
+    pair = explain_pair(made, int(first), int(second))
+    text = rendered(lambda console: print_pair(pair, console), 140)
+    assert "nan" not in text
+    assert ["contribution", "latent", "label", "sentences"] in [line.split() for line in text.splitlines()]
+    assert f"+{pair.side('shared')['contribution'].iloc[0]:.4f}" in text
+    assert "Contributions add up to the similarity" in text
 
 
 def test_a_pair_as_json_and_csv(finished: Run) -> None:

@@ -31,6 +31,8 @@ COLUMNS = [
 ]
 FAINT = 0.1
 """A latent this many times as strong as in the other company, or less, sets the two apart."""
+TINY = 1e-9
+"""Rounding of sums."""
 SIDES = ("shared", "first", "second")
 
 
@@ -53,7 +55,8 @@ class PairExplanation:
         present in one company and absent or faint in the other), rank (from 1 within a side), latent, label, method
         (how the label was made), support (of the label, see `companysim.explain.labels.label_table`), documents (in
         which the latent fires), contribution (to the similarity; over all latents they add up to it), share
-        (contribution over similarity), usual (what the latent contributes for two average companies), drop (change of
+        (contribution over similarity; NaN for the whole pair where some latent contributes more than the similarity,
+        which others then take back), usual (what the latent contributes for two average companies), drop (change of
         the similarity if the latent is removed from both), sentence_1, sentence_2 (in which it fires most in either
         company, the firing words in ``<<`` and ``>>``; None where it does not fire).
     """
@@ -82,6 +85,18 @@ class PairExplanation:
             f"Strong in {second}, faint or absent in {first}",
         )
 
+    def measure(self, side: str) -> str:
+        """Name of what `figure` says of the latents of a side: share, contribution or without it."""
+        if side != "shared":
+            return "without it"
+        return "contribution" if self.table["share"].isna().any() else "share"
+
+    def figure(self, side: str, row: dict[Hashable, Any]) -> str:
+        """Write what a latent does for the pair, for a row of `table` as a dict; see `measure`."""
+        if side != "shared":
+            return f"{-row['drop']:+.4f}"
+        return f"{row['contribution']:+.4f}" if self.measure(side) == "contribution" else f"{row['share']:.1%}"
+
     def sentences(self, side: str, row: dict[Hashable, Any]) -> list[tuple[str, str]]:
         """Ticker and sentence of each company that matters on a side, for a row of `table` as a dict."""
         numbers = {"shared": (1, 2), "first": (1,), "second": (2,)}[side]
@@ -109,9 +124,8 @@ class PairExplanation:
             rows = self.side(name).to_dict("records")
             lines += ["", f"{title}:"] if rows else []
             for row in rows:
-                part = (
-                    f"{row['share']:.1%} of the similarity" if name == "shared" else f"without it {-row['drop']:+.4f}"
-                )
+                measure, figure = self.measure(name), self.figure(name, row)
+                part = f"{figure} of the similarity" if measure == "share" else f"{measure} {figure}"
                 named = f"{shown(row['label'], row['support'])} (latent {row['latent']}, {row['method']}; {part})"
                 lines.append(f"{row['rank']:>3}. {named}")
                 lines += [f"     {ticker}: {sentence}" for ticker, sentence in self.sentences(name, row)]
@@ -162,6 +176,7 @@ def explain_pair(
         alone = np.flatnonzero((own >= PRESENT) & (other <= FAINT * own) & (drop < 0))
         sides.append(alone[np.argsort(drop[alone], kind="stable")][: (k + 1) // 2])
     latent = np.concatenate(sides)
+    whole = similarity > 0 and np.abs(contribution).max() <= similarity * (1 + TINY)
     table = pd.DataFrame(
         {
             "side": np.repeat(SIDES, [len(side) for side in sides]),
@@ -169,7 +184,7 @@ def explain_pair(
             "latent": latent,
             **{name: corpus.labels[name].to_numpy()[latent] for name in ("label", "method", "support", "documents")},
             "contribution": contribution[latent],
-            "share": contribution[latent] / similarity if similarity > 0 else np.nan,
+            "share": contribution[latent] / similarity if whole else np.nan,
             "usual": usual[latent],
             "drop": drop[latent],
         }
