@@ -90,6 +90,12 @@ def test_return_correlations_are_means_of_pairs(world: tuple[Corpus, np.ndarray,
     silent = explain_cluster(made, vectors, clusters, 0)
     assert silent.mean_correlation is None
     assert "correlation" not in silent.headline()
+    table[:5, :5] = np.nan  # no member has a price
+    unknown = explain_cluster(made, vectors, clusters, 0, correlations=table)
+    assert (unknown.mean_correlation, unknown.usual_correlation) == (None, pytest.approx(0.2))
+    assert "correlation" not in unknown.headline()
+    facts, _ = cluster_tables(made, vectors, clusters, table)
+    assert facts["mean_correlation"].isna().tolist() == [True, False]
 
 
 def test_codes_are_counted_and_named(world: tuple[Corpus, np.ndarray, pd.DataFrame]) -> None:
