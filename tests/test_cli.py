@@ -129,6 +129,14 @@ def test_show_prints_every_table_as_text_json_and_csv(out: Path, table: str) -> 
     assert len(rows) == len(read) > 0
 
 
+def test_a_report_that_cannot_be_written_is_said(out: Path, tmp_path: Path) -> None:
+    for place in (tmp_path / "nope" / "x.html", tmp_path):
+        assert_refused(companysim("report", out, "--out", place), f"cannot write to {place} (", "another --out")
+    assert list(tmp_path.iterdir()) == []
+    assert companysim("report", out, "--out", tmp_path / "x.html").stdout.strip() == str(tmp_path / "x.html")
+    assert (tmp_path / "x.html").read_bytes() == (out / "report.html").read_bytes()
+
+
 def test_names_are_printed_as_they_are(world: Path, out: Path, tmp_path: Path) -> None:
     """Square brackets and colons are no markup and no emoji, in companies' names as in those of folders."""
     name, folder = "[/b]Bank[reserved]:bank:", tmp_path / "[i]:bank:"
