@@ -8,6 +8,7 @@ nor reach the network, nor change its own settings.
 from __future__ import annotations
 
 import io
+import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from companysim.errors import ConfigError, DataError, RunError
+from companysim.workspace import SUMMARY
 
 FILES = {
     "companies": "universe/companies.parquet",
@@ -231,6 +233,15 @@ class Tables:
             raise RunError(f"cannot read a table of {self.root} ({error}): run again to make it anew") from error
         finally:
             connection.close()
+
+
+def companies_of(root: Path) -> int | None:
+    """Return the number of companies of the finished run in a folder; None where there is none that can be read."""
+    try:
+        found = json.loads((root / SUMMARY).read_text(encoding="utf-8"))["universe"]["companies"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return found if isinstance(found, int) else None
 
 
 def _matching(columns: dict[str, str], search: str) -> tuple[str, list[str]]:
