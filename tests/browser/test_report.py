@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import companysim as cs
 from tests.report.world import HOSTILE
 
 pytestmark = pytest.mark.browser
+MINUS = "\N{MINUS SIGN}"
 SIZES = {"desk": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
 
 
@@ -48,15 +50,16 @@ def test_labels_of_an_axis_are_the_values_of_its_ticks(report: Any, size: str) -
     report.wait_for_timeout(200)
     for name in ("frontier", "theta", "equity", "drawdown"):
         rows = report.locator(f"[data-chart={name}] text.tick[text-anchor=end]").all_text_contents()
-        values = [float(text.replace("−", "-")) for text in rows if not re.search("[a-z]", text) and text]
+        values = [float(text.replace(MINUS, "-")) for text in rows if not re.search("[a-z]", text) and text]
         assert len(values) >= 3
-        steps = {round(after - before, 9) for before, after in zip(values, values[1:], strict=False)}
+        steps = {round(after - before, 9) for before, after in pairwise(values)}
         assert len(steps) == 1, (name, rows)
         assert steps.pop() > 0
     spaced = "((low, high) => { const t = ticks(low, high, 7); return t.map(plain(digits(t))); })"
     assert report.evaluate(f"{spaced}(0.31, 0.62)") == ["0.35", "0.40", "0.45", "0.50", "0.55", "0.60"]
     assert report.evaluate(f"{spaced}(0, 0.7)") == ["0.0", "0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7"]
-    assert report.evaluate(f"{spaced}(-20, 15)") == ["−20", "−15", "−10", "−5", "0", "5", "10", "15"]
+    percents = [text.replace(MINUS, "-") for text in report.evaluate(f"{spaced}(-20, 15)")]
+    assert percents == ["-20", "-15", "-10", "-5", "0", "5", "10", "15"]
 
 
 def test_search_shows_the_peers_of_the_run(run: cs.Run, report: Any, first: str) -> None:
