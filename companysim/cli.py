@@ -21,6 +21,7 @@ from companysim.cli_backtest import backtest
 from companysim.cli_benchmark import benchmark_command
 from companysim.cli_explain import explain_command, label_command
 from companysim.cli_report import report, serve
+from companysim.cli_resumable import resumable
 from companysim.errors import CompanySimError, DataError
 from companysim.report.terminal import terminal
 
@@ -73,6 +74,7 @@ def _main(
 
 
 @app.command("run")
+@resumable
 def run_command(
     config: Annotated[str, typer.Argument(help="A YAML file, or 'sample'.")] = "sample",
     out: Annotated[Path | None, typer.Option(help="Run directory; runs/<name> by default.")] = None,
@@ -107,6 +109,7 @@ def run_command(
 
 
 @app.command()
+@resumable
 def encode(
     filings: Annotated[str, typer.Argument(help="Parquet or CSV with filing_id and text, or 'sample'.")] = "sample",
     config: Annotated[str, typer.Option(help="A YAML file whose `encoder` section counts, or 'sample'.")] = "sample",
@@ -214,7 +217,7 @@ def show(
 
 
 app.command("explain")(explain_command)
-app.command("label")(label_command)
+app.command("label")(resumable(label_command))
 app.command("benchmark")(benchmark_command)
 app.command("backtest")(backtest)
 app.command("report")(report)
@@ -246,9 +249,6 @@ def main() -> NoReturn:
     except CompanySimError as error:
         typer.echo(f"{type(error).__name__}: {error}", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("stopped; run the same command again to resume", err=True)
-        sys.exit(130)
     sys.exit(0)
 
 

@@ -10,13 +10,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from companysim.cli_resumable import resumable
 from companysim.cli_sae_training import evaluate_command, groups_command, train_command
 from companysim.config import SAMPLE, EncoderConfig
 from companysim.errors import ConfigError
 from companysim.report.terminal import terminal
 
 app = typer.Typer(help="Look at a sparse autoencoder, check where it reads, or train one.", no_args_is_help=True)
-app.command("train")(train_command)
+app.command("train")(resumable(train_command))
 app.command("groups")(groups_command)
 app.command("evaluate")(evaluate_command)
 Sae = Annotated[str, typer.Argument(help="Directory or hub id of an SAE, or 'sample'.")]

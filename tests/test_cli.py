@@ -9,8 +9,10 @@ import contextlib
 import io
 import json
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -257,6 +259,26 @@ def test_a_mistake_ends_a_real_process_with_code_2_and_one_sentence(tmp_path: Pa
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert_refused(Done(done.returncode, done.stdout, done.stderr), "RunError", "no finished run")
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_run_that_is_interrupted_says_that_it_resumes(world: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    command = [sys.executable, "-m", "companysim", "run", str(world), "--out", str(target)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        while not (target / "encoding").exists():
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130
+    assert stdout == ""
+    assert "Traceback" not in stderr
+    assert stderr.strip().splitlines()[-1] == "stopped; run the same command again to resume"
+    assert not (target / "summary.json").exists()
 
 
 def test_importing_the_package_and_cached_answers_load_no_torch(out: Path) -> None:
