@@ -34,9 +34,9 @@ from companysim.encoding.snippets import top_snippets
 from companysim.encoding.store import Store
 from companysim.encoding.weights import REGISTRY, resolve
 from companysim.errors import DataError
-from companysim.explain import Corpus, cluster_tables, label_table, numbered
+from companysim.explain import Corpus, cluster_tables, label_table, numbered, return_correlations
 from companysim.matrices import csr_arrays, csr_from, load_arrays, save_arrays
-from companysim.results import CLUSTER_LATENTS, CLUSTERS, LABELS, Run, mean_correlations
+from companysim.results import CLUSTER_LATENTS, CLUSTERS, LABELS, Run
 from companysim.similarity import Cosine, PcaCosine, StandardisedCosine, fitted_arrays, restore, sae_similarity
 from companysim.trading import Partitions
 from companysim.trading import compare as compare_books
@@ -162,8 +162,8 @@ class _Pipeline:
                   dump["similarity"], self._similarity),
             Stage("clustering", "cutting spanning trees", ("similarity",), ("clustering",),
                   dump["clustering"], self._clustering),
-            Stage("explain", "naming latents and clusters", ("universe", "similarity", "clustering"), ("explain",),
-                  [c.benchmark.first_year, c.benchmark.last_year], self._explain),
+            Stage("explain", "naming latents and clusters", ("universe", "similarity", "clustering"),
+                  ("explain", "benchmark"), [c.benchmark.first_year, c.benchmark.last_year], self._explain),
             Stage("benchmark", "scoring against returns", ("universe", "similarity", "clustering"), ("benchmark",),
                   [dump["benchmark"], c.seed], self._benchmark),
             Stage("trading", "backtesting pairs", ("universe", "clustering"), ("trading",),
@@ -290,7 +290,7 @@ class _Pipeline:
         matrix = encoded.pooled.matrix(self.config.similarity.pool)
         corpus = Corpus(companies, encoded.pooled, encoded.starts, labels, matrix, estimator)
         clusters = numbered(companies["ticker"].tolist(), self._labels(universe)["sae"])
-        correlations = mean_correlations(universe.prices, settings.first_year, settings.last_year)
+        correlations = return_correlations(universe.prices, settings.first_year, settings.last_year)
         tables = cluster_tables(corpus, self._vectors("sae"), clusters, correlations)
         for name, table in zip((CLUSTERS, CLUSTER_LATENTS), tables, strict=True):
             write_parquet(folder / name, table)

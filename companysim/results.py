@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from companysim.benchmark import calendar_windows, correlation
+from companysim.benchmark import correlation
 from companysim.config import RunConfig, load_config
 from companysim.encoding.encode import Encoded
 from companysim.encoding.pooling import Pooled
@@ -26,6 +26,7 @@ from companysim.explain import (
     explain_cluster,
     explain_pair,
     numbered,
+    return_correlations,
     shared_latents,
     unit_latents,
 )
@@ -341,7 +342,7 @@ class Run:
     @cached_property
     def _monthly(self) -> np.ndarray:
         settings = self.config.benchmark
-        return mean_correlations(self.prices, settings.first_year, settings.last_year)
+        return return_correlations(self.prices, settings.first_year, settings.last_year)
 
     def _ranked(self, vector: np.ndarray, latents: np.ndarray, k: int, row: int | None) -> pd.DataFrame:
         if k < 1:
@@ -391,26 +392,3 @@ class Run:
             return pd.read_csv(self.root / name)
         except (OSError, ValueError) as error:
             raise RunError(f"cannot read {self.root / name} ({error}): run again to make it anew") from error
-
-
-def mean_correlations(prices: pd.DataFrame, first_year: int, last_year: int) -> np.ndarray:
-    """Correlations of monthly log returns within each year, averaged over the years: the benchmark's, pair by pair.
-
-    Parameters
-    ----------
-    prices : DataFrame, shape (days, companies)
-    first_year, last_year : int
-
-    Returns
-    -------
-    ndarray, shape (companies, companies)
-        NaN for pairs without a correlation in any year.
-    """
-    years = list(calendar_windows(log_returns(prices), range(first_year, last_year + 1)).correlations().values())
-    if not years:
-        return np.full((prices.shape[1], prices.shape[1]), np.nan)
-    found = [np.isfinite(year) for year in years]
-    total = np.sum([np.where(known, year, 0.0) for known, year in zip(found, years, strict=True)], axis=0)
-    count = np.sum(found, axis=0)
-    result: np.ndarray = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
-    return result

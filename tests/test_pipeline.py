@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,6 +20,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from companysim import pipeline
 from companysim.config import RunConfig, load_config
 from companysim.errors import DataError, RunError, UnknownTickerError
 from companysim.matrices import load_arrays
@@ -172,6 +175,23 @@ def test_a_rerun_without_changes_is_finished_all_the_time(world: Path, tmp_path:
     recorder = Asking()
     run(world, copy, recorder)
     assert list(recorder.cached.values()) == [True] * 7
+
+
+def test_every_stage_is_repeated_when_code_it_calls_changes() -> None:
+    """Subpackages the code of a stage imports count for it: it names them, or takes a fingerprint that counts them."""
+    stages = {stage.name: stage for stage in pipeline._Pipeline(RunConfig(), None, Reporter()).stages()}
+
+    def covered(name: str) -> set[str]:
+        return set(stages[name].code).union(*map(covered, stages[name].needs))
+
+    home = Path(pipeline.__file__).parent
+    for name, stage in stages.items():
+        for source in (path for package in stage.code for path in (home / package).glob("*.py")):
+            used = re.findall(r"^from companysim\.(\w+)", source.read_text(), re.MULTILINE)
+            packages = {package for package in used if (home / package).is_dir()}
+            assert packages <= covered(name), (name, source.name)
+    functions = {function for function in vars(pipeline).values() if inspect.isfunction(function)}
+    assert not [function for function in functions if function.__module__ == "companysim.results"]
 
 
 def test_a_damaged_file_is_made_again(world: Path, tmp_path: Path, finished: Run) -> None:
