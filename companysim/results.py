@@ -98,8 +98,8 @@ class Run:
 
     @cached_property
     def benchmark_before(self) -> pd.DataFrame:
-        """The benchmark over the years before the test years."""
-        return self._csv("benchmark/before.csv")
+        """The benchmark over the years before the test years; empty where prices begin with the test years."""
+        return self._csv("benchmark/before.csv") if self.summary["benchmark_before"] else self.benchmark.head(0)
 
     @cached_property
     def figures(self) -> pd.DataFrame:

@@ -400,6 +400,19 @@ def test_two_lines_of_one_company_count_once(world: Path, tmp_path: Path) -> Non
     pd.testing.assert_frame_equal(found.peers("BA0B"), found.peers("BA0"))  # asked for by either line
 
 
+def test_a_run_without_earlier_years_has_an_empty_benchmark_of_them(
+    world: Path, tmp_path: Path, finished: Run
+) -> None:
+    assert finished.benchmark_before["grouping"].tolist() == finished.benchmark["grouping"].tolist()
+    filings = pd.read_csv(world.parent / "filings.csv", dtype=str).assign(filed="2006-03-01")
+    filings.to_csv(tmp_path / "filings.csv", index=False)
+    universe = {"filings": str(tmp_path / "filings.csv"), "as_of": "2006-12-31"}
+    found = run(edited(world, tmp_path / "c.yaml", universe=universe, benchmark={"first_year": 2007}), tmp_path / "out")
+    assert not (found.root / "benchmark" / "before.csv").exists()
+    assert found.benchmark_before.empty
+    assert found.benchmark_before.columns.tolist() == found.benchmark.columns.tolist()
+
+
 def test_years_without_returns_are_refused(world: Path, tmp_path: Path) -> None:
     config = edited(world, tmp_path / "c.yaml", benchmark={"first_year": 2030, "last_year": 2031})
     with pytest.raises(DataError, match=r"no returns in 2030-2031"):
