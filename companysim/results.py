@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 
 from companysim.benchmark import correlation
 from companysim.config import RunConfig, load_config
@@ -36,6 +37,8 @@ from companysim.similarity import Similarity, restore, sae_similarity
 from companysim.universe import log_returns
 from companysim.workspace import CONFIG, MARK, SUMMARY, Workspace, write_parquet
 
+REASONS = 2
+"""Latents that say why a company is a peer."""
 LABELS, CLUSTERS, CLUSTER_LATENTS = "labels.parquet", "clusters.parquet", "cluster_latents.parquet"
 
 
@@ -170,6 +173,11 @@ class Run:
         return labels
 
     @cached_property
+    def cluster_rules(self) -> pd.DataFrame:
+        """Correlation and rule of each SAE cluster; see `companysim.explain.cluster_tables`."""
+        return self._table(f"explain/{CLUSTERS}")
+
+    @cached_property
     def cluster_latents(self) -> pd.DataFrame:
         """Latents that define each SAE cluster: cluster, rank, latent, inside, outside, label."""
         return self._table(f"explain/{CLUSTER_LATENTS}")
@@ -183,6 +191,16 @@ class Run:
     def pooled(self) -> Pooled:
         """Latents of the companies' descriptions, in the order of `companies`."""
         return self._encoded.pooled
+
+    @cached_property
+    def latents(self) -> sp.csr_array:
+        """Summed latents of each description divided by their Euclidean norm, shape (companies, latents)."""
+        return unit_latents(self.pooled.matrix())
+
+    @cached_property
+    def usual_latents(self) -> np.ndarray:
+        """Mean of `latents` over all companies, shape (latents,)."""
+        return np.asarray(self.latents.mean(axis=0)).ravel()
 
     def explain(self, ticker_1: str, ticker_2: str, k: int = 8) -> PairExplanation:
         """Explain why two companies are similar, and what sets them apart; see `companysim.explain.explain_pair`.
@@ -231,7 +249,7 @@ class Run:
             number = require_cluster(clusters, self._corpus.tickers[self._row(cluster)])
         else:
             number = int(cluster)
-        return explain_cluster(self._corpus, self._vectors, clusters, number, k, self._monthly)
+        return explain_cluster(self._corpus, self.vectors, clusters, number, k, self._monthly)
 
     def relabel(self, labels: pd.DataFrame) -> None:
         """Replace the labels of the run, and the tables of its clusters that show them.
@@ -256,11 +274,11 @@ class Run:
                 made, seconds = mark["fingerprint"], mark["seconds"]
             except (OSError, ValueError, KeyError) as error:
                 raise RunError(f"the labels of {self.root} were not finished: run again to make them anew") from error
-            tables = cluster_tables(replace(self._corpus, labels=labels), self._vectors, self.clusters(), self._monthly)
+            tables = cluster_tables(replace(self._corpus, labels=labels), self.vectors, self.clusters(), self._monthly)
             for name, table in zip((LABELS, CLUSTERS, CLUSTER_LATENTS), (labels, *tables), strict=True):
                 write_parquet(folder / name, table)
             workspace.finish("explain", made, seconds)
-        for name in ("labels", "cluster_latents", "_corpus"):
+        for name in ("labels", "cluster_rules", "cluster_latents", "_corpus"):
             self.__dict__.pop(name, None)
 
     def peers(self, ticker: str, k: int = 10) -> pd.DataFrame:
@@ -286,7 +304,7 @@ class Run:
             If the run has no such ticker; the message names the nearest ones.
         """
         row = self._row(ticker)
-        return self._ranked(self._vectors[row], self._latents[row], k, row)
+        return self._ranked(self.vectors[row], self.latents[[row]], k, row)
 
     def peers_of_text(self, text: str, k: int = 10) -> pd.DataFrame:
         """Return the companies most similar to a text nobody has seen: a private company, a draft.
@@ -313,10 +331,11 @@ class Run:
             raise DataError(encoded.failures[0])
         latents = encoded.pooled.matrix(self.config.similarity.pool)
         vector = self._estimator.transform(latents)[0]
-        return self._ranked(vector, unit_latents(encoded.pooled.matrix())[0], k, None)
+        return self._ranked(vector, unit_latents(encoded.pooled.matrix()), k, None)
 
     @cached_property
-    def _vectors(self) -> np.ndarray:
+    def vectors(self) -> np.ndarray:
+        """Unit vectors whose inner products are the similarities, shape (companies, size)."""
         return load_arrays(self.root / "similarity" / "sae.safetensors")["vectors"]
 
     @cached_property
@@ -330,10 +349,6 @@ class Run:
         return Store(self.root / "encoding").read(self.companies)[1]
 
     @cached_property
-    def _latents(self) -> np.ndarray:
-        return unit_latents(self._encoded.pooled.matrix())
-
-    @cached_property
     def _corpus(self) -> Corpus:
         pooled = self._encoded.pooled
         matrix = pooled.matrix(self.config.similarity.pool)
@@ -344,10 +359,10 @@ class Run:
         settings = self.config.benchmark
         return return_correlations(self.prices, settings.first_year, settings.last_year)
 
-    def _ranked(self, vector: np.ndarray, latents: np.ndarray, k: int, row: int | None) -> pd.DataFrame:
+    def _ranked(self, vector: np.ndarray, latents: sp.csr_array, k: int, row: int | None) -> pd.DataFrame:
         if k < 1:
             raise ConfigError(f"k is {k}: ask for at least one peer")
-        similarity = self._vectors @ vector
+        similarity = self.vectors @ vector
         order = [i for i in np.lexsort((self.companies["ticker"], -similarity)) if i != row][:k]
         table = self.companies.iloc[order][["ticker", "company"]].reset_index(drop=True)
         table.insert(0, "rank", np.arange(1, len(order) + 1))
@@ -358,11 +373,9 @@ class Run:
                 same = [bool(code == own) if code and own else None for code in other]
                 table[f"same_{scheme}"] = pd.Series(same, dtype=object)
             table["correlation"] = self.correlations[row, order]
-        usual, labels = self._latents.mean(axis=0), self.labels["label"].tolist()
-        table["why"] = [
-            " | ".join(filter(None, (labels[j] for j in shared_latents(latents, self._latents[i], usual, 2))))
-            for i in order
-        ]
+        labels, own = self.labels["label"].tolist(), latents.toarray().ravel()
+        shared = [shared_latents(own, self.latents[[i]], self.usual_latents, REASONS) for i in order]
+        table["why"] = [" | ".join(filter(None, (labels[j] for j in latents))) for latents in shared]
         return table
 
     def _row(self, ticker: str) -> int:

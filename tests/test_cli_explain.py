@@ -100,7 +100,7 @@ def test_a_pair_as_json_and_csv(finished: Run) -> None:
     assert record["tickers"] == ["BA0", "DR1"]
     assert len(record["latents"]) == len(table)
     assert [row["latent"] for row in record["latents"]] == table["latent"].tolist()
-    vectors = finished._vectors
+    vectors = finished.vectors
     rows = [finished._row(ticker) for ticker in ("BA0", "DR1")]
     assert record["similarity"] == pytest.approx(float(vectors[rows[0]] @ vectors[rows[1]]), abs=1e-6)
     for row in record["latents"]:

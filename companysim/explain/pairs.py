@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 
 from companysim.errors import ConfigError, DataError
 from companysim.explain.attribution import attribute
 from companysim.explain.corpus import PRESENT, Corpus
 from companysim.explain.labels import shown
 from companysim.similarity import Cosine
-from companysim.similarity.base import Matrix, column_blocks, unit
+from companysim.similarity.base import column_blocks, unit
 
 COLUMNS = [
     "side",
@@ -217,16 +218,18 @@ def usual_contribution(corpus: Corpus) -> np.ndarray:
     return usual
 
 
-def shared_latents(first: np.ndarray, second: np.ndarray, usual: np.ndarray, count: int = 3) -> np.ndarray:
+def shared_latents(first: np.ndarray, second: sp.csr_array, usual: np.ndarray, count: int = 3) -> np.ndarray:
     """Latents two companies share most, beyond what any two companies share.
 
     The raw cosine of two companies is the sum over latents of ``u_j v_j``. Of that, ``mean_j^2`` is what two average
-    companies share; a latent counts by what it adds to it.
+    companies share; a latent counts by what it adds to it. One that is not active in both adds nothing.
 
     Parameters
     ----------
-    first, second : ndarray, shape (latents,)
-        Rows of `unit_latents`.
+    first : ndarray, shape (latents,)
+        A row of `unit_latents`, dense.
+    second : csr_array, shape (1, latents)
+        Another.
     usual : ndarray, shape (latents,)
         Mean of `unit_latents` over all companies.
 
@@ -235,13 +238,15 @@ def shared_latents(first: np.ndarray, second: np.ndarray, usual: np.ndarray, cou
     ndarray of int64, shape (at most count,)
         Latents in falling order; fewer if fewer add anything.
     """
-    excess = first * second - usual**2
-    order = np.argsort(-excess, kind="stable")[:count]
-    kept: np.ndarray = order[excess[order] > 0]
+    active = second.indices
+    excess = first[active] * second.data - usual[active] ** 2
+    order = np.lexsort((active, -excess))[:count]
+    kept: np.ndarray = active[order[excess[order] > 0]].astype(np.int64)
     return kept
 
 
-def unit_latents(latents: Matrix) -> np.ndarray:
-    """Rows of `latents` divided by their Euclidean norm, shape (documents, latents)."""
-    result: np.ndarray = Cosine().transform(latents)
+def unit_latents(latents: sp.csr_array) -> sp.csr_array:
+    """Rows of `latents` divided by their Euclidean norm, shape (documents, latents), columns in order."""
+    result: sp.csr_array = Cosine(sparse_output=True).transform(latents)
+    result.sort_indices()
     return result
