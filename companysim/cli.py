@@ -208,12 +208,12 @@ def show(
     as_json: Json = False,
     as_csv: Csv = False,
 ) -> None:
-    """Print one table of a finished run in full."""
+    """Print one table of a finished run in full; descriptions of companies by --json and --csv only."""
     from companysim.results import Run
 
     finished = Run(run)
     found = finished.clusters(method) if table is TableName.clusters else getattr(finished, table.value)
-    _emit(found, as_json, as_csv, lambda: found.to_string(index=False))
+    _emit(found, as_json, as_csv, lambda: found.drop(columns="text", errors="ignore").to_string(index=False))
 
 
 app.command("explain")(explain_command)

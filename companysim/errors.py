@@ -7,6 +7,11 @@ what is wrong, where (file, column, row) and what to do; the command line prints
 from __future__ import annotations
 
 
+def counted(count: int, one: str, many: str) -> str:
+    """Count things in words: ``1 company``, ``1,500 companies``."""
+    return f"{count:,} {one if count == 1 else many}"
+
+
 class CompanySimError(Exception):
     """Base of every error caused by input, configuration or surroundings rather than by a bug."""
 

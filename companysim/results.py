@@ -240,13 +240,13 @@ class Run:
         ConfigError
             If there is no such cluster or grouping.
         DataError
-            If the company is in a cluster of its own.
+            If the company is in no cluster of two or more.
         UnknownTickerError
             If the run has no such ticker.
         """
         clusters = self.clusters(method)
         if isinstance(cluster, str) and not cluster.strip().isdecimal():
-            number = require_cluster(clusters, self._corpus.tickers[self._row(cluster)])
+            number = require_cluster(clusters, self._corpus.tickers[self._row(cluster)], method)
         else:
             number = int(cluster)
         return explain_cluster(self._corpus, self.vectors, clusters, number, k, self._monthly)

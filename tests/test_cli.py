@@ -157,6 +157,18 @@ def test_names_are_printed_as_they_are(world: Path, out: Path, tmp_path: Path) -
     assert f"Results: {tmp_path / '[red]'}/ (" in companysim("run", world, "--out", tmp_path / "[red]").stdout
 
 
+def test_descriptions_of_companies_are_for_programs(out: Path) -> None:
+    companies = pd.read_parquet(out / "universe" / "companies.parquet")
+    shown = companysim("show", "companies", "--run", out).stdout
+    assert not [text for text in companies["text"] if text in shown]
+    assert max(map(len, shown.splitlines())) < 160
+    assert len(shown.splitlines()) == len(companies) + 1
+    rows = json.loads(companysim("show", "companies", "--run", out, "--json").stdout)
+    assert [row["text"] for row in rows] == companies["text"].tolist()
+    table = pd.read_csv(io.StringIO(companysim("show", "companies", "--run", out, "--csv").stdout))
+    assert table["text"].tolist() == companies["text"].tolist()
+
+
 def test_unknown_ticker_names_the_nearest(out: Path) -> None:
     assert_refused(
         companysim("peers", "BAO", "--run", out), "UnknownTickerError", "no company 'BAO'", "did you mean BA"

@@ -205,11 +205,11 @@ def test_mistakes_are_answered_by_a_sentence(finished: Run, tmp_path: Path) -> N
 def test_a_company_in_no_cluster_is_told_so(copy: Run) -> None:
     path = copy.root / "clustering" / "partition.parquet"
     partition = pd.read_parquet(path)
-    alone = (partition["method"] == "sae") & (partition["ticker"] == "BA0")
-    partition.loc[alone, "cluster"] = partition["cluster"].max() + 1
+    partition.loc[partition["ticker"] == "BA0", "cluster"] = partition["cluster"].max() + 1
     partition.to_parquet(path)
-    with pytest.raises(DataError, match=r"BA0 is a cluster of its own.*companysim peers BA0"):
-        call(copy, "explain", "--cluster", "BA0")
+    for method in ("sae", "sic"):  # of codes there is none that is "near enough"
+        with pytest.raises(DataError, match=f"BA0 is in no {method} cluster of two or more: `companysim peers BA0`"):
+            call(copy, "explain", "--cluster", "BA0", "--method", method)
 
 
 def test_missing_and_old_labels_are_told(copy: Run) -> None:

@@ -240,13 +240,16 @@ def in_words(rule: Rule, labels: Sequence[str]) -> str:
     return " and ".join(told)
 
 
-def require_cluster(clusters: pd.DataFrame, ticker: str) -> int:
-    """Return the number of the cluster a company is in; raises `DataError` if it is in none of two or more."""
+def require_cluster(clusters: pd.DataFrame, ticker: str, method: str) -> int:
+    """Return the number of the cluster a company is in; raises `DataError` if it is in none of two or more.
+
+    `method` is the grouping the clusters are of, for the message.
+    """
     for row in clusters.itertuples():
         if ticker in str(row.tickers).split():
             return int(str(row.cluster))
     raise DataError(
-        f"{ticker} is a cluster of its own: no company is near enough; `companysim peers {ticker}` lists the nearest"
+        f"{ticker} is in no {method} cluster of two or more: `companysim peers {ticker}` lists companies nearest to it"
     )
 
 

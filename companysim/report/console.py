@@ -20,6 +20,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from companysim.errors import counted
 from companysim.pipeline import Reporter
 from companysim.results import Run
 
@@ -165,9 +166,10 @@ def benchmark_sentence(rows: Sequence[dict[str, Any]]) -> str:
 
 def robust_sentence(robust: dict[str, dict[str, float | None]], components: int) -> str:
     """Say in one sentence whether the matched figure survives a cap on industries and the removal of common factors."""
+    removed = counted(components, "principal component", "principal components")
     asked = {
         "capped": "With at most 5 % of these pairs from any one SIC-2 industry",
-        "components": f"with {components} principal components taken out of each year's returns",
+        "components": f"with {removed} taken out of each year's returns",
     }
     told = []
     for key, condition in asked.items():
@@ -208,12 +210,13 @@ def backtest_sentence(rows: Sequence[dict[str, Any]]) -> str:
     winners = [named(row) for row in rows if row["placebo_p"] is not None and row["placebo_p"] < 0.05]
     verdict = f"below 0.05 for {', '.join(winners)}" if winners else "below 0.05 for none"
     passed, real = (sum(row[key] for row in rows) for key in ("passed", "discoveries"))
+    trials = counted(max((row["trials"] for row in rows), default=0), "worthless trial", "worthless trials")
     return (
         "Pairs are chosen and measured on the formation window alone and filled later than the signal. Of the "
-        f"{passed} that passed the test, {real} survive control of false discoveries. The placebo repeats the "
-        "procedure on random pairs; the share of placebo books at least as good (p) is "
+        f"{passed} that passed the test, {real} {'survives' if real == 1 else 'survive'} control of false discoveries. "
+        "The placebo repeats the procedure on random pairs; the share of placebo books at least as good (p) is "
         f"{verdict}. 95 %: interval of the net Sharpe ratio, days resampled in blocks. Deflated: probability that it "
-        f"is above what the best of {max((row['trials'] for row in rows), default=0)} worthless trials would show."
+        f"is above what the best of {trials} would show."
     )
 
 

@@ -171,6 +171,19 @@ def test_pages_of_clusters_and_latents(run: cs.Run, report: Any) -> None:
     assert report.locator("#report").is_visible()
 
 
+def test_things_are_counted_in_words(report: Any) -> None:
+    assert report.evaluate("[0, 1, 2].map((n) => counted(n, 'time'))") == ["0 times", "1 time", "2 times"]
+    assert report.evaluate("counted(1, 'company', 'companies')") == "1 company"
+    titles = report.evaluate("[...histogram([1, 2], 1).querySelectorAll('title')].map((title) => title.textContent)")
+    assert [title.split(",")[0] for title in titles] == ["1 company", "2 companies"]
+    report.evaluate("map.groups = [{ name: 'all but one', size: spot.length - 1, kind: 0 }]; drawLegend()")
+    assert report.locator("#legend p").inner_text().startswith("1 company in no group (small dot).")
+    once = report.evaluate("Object.entries(data.latents).find(([, latent]) => latent.named === 1)?.[0] ?? null")
+    if once is not None:
+        report.evaluate(f"location.hash = 'latent/{once}'")
+        assert "1 time\n" in report.locator("#page dl").inner_text() + "\n"
+
+
 @pytest.mark.parametrize(
     "hash_", ["#%E0%A4%A", "#cluster/length", "#cluster/99999", "#latent/constructor", "#company/none", "#x/y"]
 )

@@ -115,9 +115,9 @@ def test_a_cluster_of_two_has_no_outliers_and_a_lone_company_no_cluster(
     assert found.outliers.empty
     assert found.outliers_sentence() == ""
     assert found.members["nearest"].tolist() == [-1, -1]  # there is no other cluster
-    with pytest.raises(DataError, match=r"D5 is a cluster of its own.*companysim peers D5"):
-        require_cluster(clusters, "D5")
-    assert require_cluster(clusters, "D1") == 0
+    with pytest.raises(DataError, match=r"D5 is in no sic cluster of two or more: `companysim peers D5`"):
+        require_cluster(clusters, "D5", "sic")
+    assert require_cluster(clusters, "D1", "sic") == 0
 
 
 def test_unknown_clusters_and_counts_are_refused(world: tuple[Corpus, np.ndarray, pd.DataFrame]) -> None:

@@ -122,7 +122,7 @@ function histogram(bins, top) {
   const root = svg("svg", { viewBox: `0 0 ${width} ${height}`, class: "plot bars", role: "img", "aria-label": `Companies by value, from 0 to ${figure(top)}` });
   bins.forEach((count, k) => {
     const tall = (count / most) * (base - 18);
-    root.append(svg("rect", { x: k * room + 1, y: base - tall, width: room - 2, height: tall }, svg("title", {}, `${count} companies, ${figure((k * top) / bins.length)} to ${figure(((k + 1) * top) / bins.length)}`)));
+    root.append(svg("rect", { x: k * room + 1, y: base - tall, width: room - 2, height: tall }, svg("title", {}, `${counted(count, "company", "companies")}, ${figure((k * top) / bins.length)} to ${figure(((k + 1) * top) / bins.length)}`)));
     if (count) root.append(svg("text", { class: "tick", x: (k + 0.5) * room, y: base - tall - 4, "text-anchor": "middle" }, String(count)));
   });
   root.append(svg("line", { class: "level", x1: 0, x2: width, y1: base, y2: base }));
