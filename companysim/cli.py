@@ -21,7 +21,9 @@ from companysim.cli_backtest import backtest
 from companysim.cli_benchmark import benchmark_command
 from companysim.cli_explain import explain_command, label_command
 from companysim.cli_report import report, serve
+from companysim.cli_resumable import resumable
 from companysim.errors import CompanySimError, DataError
+from companysim.report.terminal import terminal
 
 app = typer.Typer(
     name="companysim",
@@ -72,6 +74,7 @@ def _main(
 
 
 @app.command("run")
+@resumable
 def run_command(
     config: Annotated[str, typer.Argument(help="A YAML file, or 'sample'.")] = "sample",
     out: Annotated[Path | None, typer.Option(help="Run directory; runs/<name> by default.")] = None,
@@ -102,10 +105,11 @@ def run_command(
         typer.echo(finished.benchmark.to_csv(index=False))
         typer.echo(finished.backtest.to_csv(index=False), nl=False)
     else:
-        print_run(finished, _console(), time.perf_counter() - started)
+        print_run(finished, terminal(), time.perf_counter() - started)
 
 
 @app.command()
+@resumable
 def encode(
     filings: Annotated[str, typer.Argument(help="Parquet or CSV with filing_id and text, or 'sample'.")] = "sample",
     config: Annotated[str, typer.Option(help="A YAML file whose `encoder` section counts, or 'sample'.")] = "sample",
@@ -204,16 +208,16 @@ def show(
     as_json: Json = False,
     as_csv: Csv = False,
 ) -> None:
-    """Print one table of a finished run in full."""
+    """Print one table of a finished run in full; descriptions of companies by --json and --csv only."""
     from companysim.results import Run
 
     finished = Run(run)
     found = finished.clusters(method) if table is TableName.clusters else getattr(finished, table.value)
-    _emit(found, as_json, as_csv, lambda: found.to_string(index=False))
+    _emit(found, as_json, as_csv, lambda: found.drop(columns="text", errors="ignore").to_string(index=False))
 
 
 app.command("explain")(explain_command)
-app.command("label")(label_command)
+app.command("label")(resumable(label_command))
 app.command("benchmark")(benchmark_command)
 app.command("backtest")(backtest)
 app.command("report")(report)
@@ -234,12 +238,7 @@ def _emit(found: pd.DataFrame, as_json: bool, as_csv: bool, render: object) -> N
         typer.echo(found.to_csv(index=False), nl=False)
     else:
         assert callable(render)
-        _console().print(render(), highlight=False, soft_wrap=True)
-
-
-def _console() -> Console:
-    """Terminal width where there is one; wide enough for the tables in a file or pipe."""
-    return Console() if sys.stdout.isatty() else Console(width=140)
+        terminal().print(render(), soft_wrap=True)
 
 
 def main() -> NoReturn:
@@ -250,9 +249,6 @@ def main() -> NoReturn:
     except CompanySimError as error:
         typer.echo(f"{type(error).__name__}: {error}", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("stopped; run the same command again to resume", err=True)
-        sys.exit(130)
     sys.exit(0)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from companysim.errors import DataError
+from companysim.report.terminal import terminal
 
 if TYPE_CHECKING:
     from datetime import date
@@ -44,8 +45,6 @@ def backtest(
     Unless the configuration says otherwise, pairs are chosen on three years of prices and traded for one, year after
     year. A grouping is used from its date on and never before.
     """
-    import sys
-
     from rich.console import Console
 
     from companysim.config import load_backtest
@@ -85,7 +84,7 @@ def backtest(
     elif as_csv:
         typer.echo(found.figures.to_csv(index=False), nl=False)
     else:
-        print_backtest(found, out, settings, Console() if sys.stdout.isatty() else Console(width=140))
+        print_backtest(found, out, settings, terminal())
 
 
 def default_dates(prices: pd.DataFrame, groupings: dict[str, Partitions]) -> dict[str, date]:

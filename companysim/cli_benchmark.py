@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +11,7 @@ import typer
 import yaml
 
 from companysim.errors import ConfigError
+from companysim.report.terminal import terminal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,7 +90,7 @@ def benchmark_command(
     elif as_csv:
         typer.echo(study.to_frame().to_csv(index=False), nl=False)
     else:
-        _print(study, Console() if sys.stdout.isatty() else Console(width=140))
+        _print(study, terminal())
         if out is not None:
             typer.echo(f"Results: {out}/")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from companysim.errors import ConfigError, DataError
+from companysim.report.terminal import terminal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -178,11 +178,9 @@ def print_pair(pair: PairExplanation, console: Console) -> None:
         rows = pair.side(side).to_dict("records")
         if not rows:
             continue
-        shared = side == "shared"
-        table = _table(title, ["share" if shared else "without it", "latent", "label"], ["", "sentences"])
+        table = _table(title, [pair.measure(side), "latent", "label"], ["", "sentences"])
         for row in rows:
-            figure = f"{row['share']:.1%}" if shared else f"{-row['drop']:+.4f}"
-            cells: tuple[str, str, str | Text] = (figure, str(row["latent"]), _label(row, mixed))
+            cells: tuple[str, str, str | Text] = (pair.figure(side, row), str(row["latent"]), _label(row, mixed))
             for ticker, sentence in pair.sentences(side, row):
                 table.add_row(*cells, ticker, _marked(sentence))
                 cells = ("", "", "")
@@ -192,9 +190,9 @@ def print_pair(pair: PairExplanation, console: Console) -> None:
         _say(console, pair.verdict())
     _say(
         console,
-        "Shares add up to the similarity over all latents; latents are ranked by what they contribute beyond their "
-        f"contribution to two average companies, which is {pair.usual:.3f} in all. Without it: change of the "
-        f"similarity if the latent were removed. {_methods(pair.table)}",
+        f"{pair.measure('shared').capitalize()}s add up to the similarity over all latents; latents are ranked by what "
+        f"they contribute beyond their contribution to two average companies, which is {pair.usual:.3f} in all. "
+        f"Without it: change of the similarity if the latent were removed. {_methods(pair.table)}",
     )
 
 
@@ -278,14 +276,12 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _emit(found: pd.DataFrame, record: dict[str, Any], as_json: bool, as_csv: bool, show: Any) -> None:
-    from rich.console import Console
-
     if as_json:
         typer.echo(json.dumps(_plain(record), indent=1))
     elif as_csv:
         typer.echo(found.to_csv(index=False), nl=False)
     else:
-        show(Console(highlight=False) if sys.stdout.isatty() else Console(width=140, highlight=False))
+        show(terminal())
 
 
 def _plain(value: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -11,12 +10,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from companysim.cli_resumable import resumable
 from companysim.cli_sae_training import evaluate_command, groups_command, say, train_command
 from companysim.config import SAMPLE, EncoderConfig
 from companysim.errors import ConfigError
+from companysim.report.terminal import terminal
 
 app = typer.Typer(help="Look at a sparse autoencoder, check where it reads, or train one.", no_args_is_help=True)
-app.command("train")(train_command)
+app.command("train")(resumable(train_command))
 app.command("groups")(groups_command)
 app.command("evaluate")(evaluate_command)
 Sae = Annotated[str, typer.Argument(help="Directory or hub id of an SAE, or 'sample'.")]
@@ -51,7 +52,7 @@ def inspect_command(path: Sae, as_json: Json = False) -> None:
         "tensors": ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in info.tensors.items()),
     }
     shown = table(f"SAE in {path}", ["what", "value"], [*map(list, rows.items())], left=("what", "value"))
-    _console().print(shown, highlight=False, soft_wrap=True)
+    terminal().print(shown, soft_wrap=True)
 
 
 @app.command("verify")
@@ -116,12 +117,7 @@ def verify_command(
         ]
         for row in frame.itertuples()
     ]
-    console = _console()
+    console = terminal()
     columns = ["module", "unexplained", "active latents", "cosine", "tokens"]
-    console.print(table(f"SAE in {path} at {name}", columns, body, left=("module",)), highlight=False)
-    console.print(found.summary(), highlight=False, soft_wrap=True)
-
-
-def _console() -> Console:
-    """Terminal width where there is one; wide enough for the tables in a file or pipe."""
-    return Console() if sys.stdout.isatty() else Console(width=140)
+    console.print(table(f"SAE in {path} at {name}", columns, body, left=("module",)))
+    console.print(found.summary(), soft_wrap=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from companysim.config import SAMPLE, EncoderConfig
 from companysim.errors import ConfigError
+from companysim.report.terminal import terminal
 
 Model = Annotated[str, typer.Option(help="Language model: a registered name, a directory or a hub id.")]
 Text = Annotated[str, typer.Option(help="Parquet or CSV file, folder of text files, hub data set, or 'sample'.")]
@@ -171,7 +171,7 @@ def groups_command(
         return
     rows = [[str(row.groups), f"{row.amad:.4f}", _shortened(str(row.layers))] for row in frame.itertuples()]
     title = f"Layers of {model} by angular distance, {found.tokens:,} tokens"
-    _console().print(table(title, ["groups", "AMAD", "layers"], rows, left=("layers",)), highlight=False)
+    terminal().print(table(title, ["groups", "AMAD", "layers"], rows, left=("layers",)))
     typer.echo("One SAE for a group: companysim sae train --hooks with the names of its layers, joined by commas.")
 
 
@@ -231,11 +231,10 @@ def evaluate_command(
         for key, value in figures.items()
         if key != "density"
     ]
-    _console().print(table(f"SAE in {path} at {name}", ["what", "value"], rows, left=("what",)), highlight=False)
+    terminal().print(table(f"SAE in {path} at {name}", ["what", "value"], rows, left=("what",)))
     histogram = [[str(row["density"]), f"{row['latents']:,}"] for row in figures["density"]]
-    _console().print(
-        table("Latents by the share of tokens they fire on", ["share", "latents"], histogram, left=("share",)),
-        highlight=False,
+    terminal().print(
+        table("Latents by the share of tokens they fire on", ["share", "latents"], histogram, left=("share",))
     )
 
 
@@ -276,8 +275,3 @@ def _progress() -> Progress:
 def _first() -> bool:
     """Whether this is the only process, or the first of those a launcher has started."""
     return os.environ.get("RANK", "0") == "0"
-
-
-def _console() -> Console:
-    """Terminal width where there is one; wide enough for the tables in a file or pipe."""
-    return Console() if sys.stdout.isatty() else Console(width=140)

@@ -34,9 +34,9 @@ from companysim.encoding.snippets import top_snippets
 from companysim.encoding.store import Store
 from companysim.encoding.weights import REGISTRY, resolve
 from companysim.errors import DataError
-from companysim.explain import Corpus, cluster_tables, label_table, numbered
+from companysim.explain import Corpus, cluster_tables, label_table, numbered, return_correlations
 from companysim.matrices import csr_arrays, csr_from, load_arrays, save_arrays
-from companysim.results import CLUSTER_LATENTS, CLUSTERS, LABELS, Run, mean_correlations
+from companysim.results import CLUSTER_LATENTS, CLUSTERS, LABELS, Run
 from companysim.similarity import Cosine, PcaCosine, StandardisedCosine, fitted_arrays, restore, sae_similarity
 from companysim.trading import Partitions
 from companysim.trading import compare as compare_books
@@ -52,6 +52,7 @@ from companysim.universe import (
 )
 from companysim.workspace import (
     CONFIG,
+    SUMMARY,
     Workspace,
     fingerprint,
     fingerprint_of_code,
@@ -161,8 +162,8 @@ class _Pipeline:
                   dump["similarity"], self._similarity),
             Stage("clustering", "cutting spanning trees", ("similarity",), ("clustering",),
                   dump["clustering"], self._clustering),
-            Stage("explain", "naming latents and clusters", ("universe", "similarity", "clustering"), ("explain",),
-                  [c.benchmark.first_year, c.benchmark.last_year], self._explain),
+            Stage("explain", "naming latents and clusters", ("universe", "similarity", "clustering"),
+                  ("explain", "benchmark"), [c.benchmark.first_year, c.benchmark.last_year], self._explain),
             Stage("benchmark", "scoring against returns", ("universe", "similarity", "clustering"), ("benchmark",),
                   [dump["benchmark"], c.seed], self._benchmark),
             Stage("trading", "backtesting pairs", ("universe", "clustering"), ("trading",),
@@ -172,18 +173,21 @@ class _Pipeline:
     def run(self) -> None:
         """Run every stage that is not on disk, then write the summary."""
         stages = self.stages()
-        write_text(self.workspace.root / CONFIG, self.config.to_yaml())
         prints: dict[str, str] = {}
         for stage in stages:
             upstream = [prints[name] for name in stage.needs]
             prints[stage.name] = fingerprint(stage.settings, upstream, fingerprint_of_code(*stage.code))
+        cached = {stage.name: self.workspace.is_done(stage.name, prints[stage.name]) for stage in stages}
+        if not all(cached.values()):  # killed from here on, the run is one to resume and not the finished one it was
+            (self.workspace.root / SUMMARY).unlink(missing_ok=True)
+        write_text(self.workspace.root / CONFIG, self.config.to_yaml())
+        for stage in stages:
             self.reporter.start(stage.name, stage.what)
-            cached = self.workspace.is_done(stage.name, prints[stage.name])
-            if not cached:
+            if not cached[stage.name]:
                 started = time.perf_counter()
                 stage.work(self.workspace.begin(stage.name))
                 self.workspace.finish(stage.name, prints[stage.name], time.perf_counter() - started)
-            self.reporter.end(stage.name, self.workspace.seconds(stage.name), cached)
+            self.reporter.end(stage.name, self.workspace.seconds(stage.name), cached[stage.name])
         self._summary(stages)
 
     # Each stage reads what earlier stages wrote and writes its own folder.
@@ -286,7 +290,7 @@ class _Pipeline:
         matrix = encoded.pooled.matrix(self.config.similarity.pool)
         corpus = Corpus(companies, encoded.pooled, encoded.starts, labels, matrix, estimator)
         clusters = numbered(companies["ticker"].tolist(), self._labels(universe)["sae"])
-        correlations = mean_correlations(universe.prices, settings.first_year, settings.last_year)
+        correlations = return_correlations(universe.prices, settings.first_year, settings.last_year)
         tables = cluster_tables(corpus, self._vectors("sae"), clusters, correlations)
         for name, table in zip((CLUSTERS, CLUSTER_LATENTS), tables, strict=True):
             write_parquet(folder / name, table)
@@ -382,7 +386,7 @@ class _Pipeline:
             "backtest": json.loads(self.workspace.path("trading", "backtest.json").read_text()),
             "timings": {stage.name: round(self.workspace.seconds(stage.name), 2) for stage in stages},
         }
-        write_text(self.workspace.root / "summary.json", _json(summary))
+        write_text(self.workspace.root / SUMMARY, _json(summary))
 
     def _read_universe(self) -> Universe:
         """Read the universe less the companies whose description could not be encoded."""

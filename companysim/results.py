@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 
-from companysim.benchmark import calendar_windows, correlation
+from companysim.benchmark import correlation
 from companysim.config import RunConfig, load_config
 from companysim.encoding.encode import Encoded
 from companysim.encoding.pooling import Pooled
@@ -26,6 +27,7 @@ from companysim.explain import (
     explain_cluster,
     explain_pair,
     numbered,
+    return_correlations,
     shared_latents,
     unit_latents,
 )
@@ -33,8 +35,10 @@ from companysim.explain.clusters import require_cluster
 from companysim.matrices import load_arrays
 from companysim.similarity import Similarity, restore, sae_similarity
 from companysim.universe import log_returns
-from companysim.workspace import CONFIG, MARK, Workspace, write_parquet
+from companysim.workspace import CONFIG, MARK, SUMMARY, Workspace, write_parquet
 
+REASONS = 2
+"""Latents that say why a company is a peer."""
 LABELS, CLUSTERS, CLUSTER_LATENTS = "labels.parquet", "clusters.parquet", "cluster_latents.parquet"
 
 
@@ -54,7 +58,7 @@ class Run:
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
-        if not (self.root / "summary.json").is_file():
+        if not (self.root / SUMMARY).is_file():
             raise RunError(f"no finished run in {self.root}: make one with `companysim run --out {self.root}`")
         self.config: RunConfig = load_config(self.root / CONFIG)
 
@@ -65,7 +69,7 @@ class Run:
     @cached_property
     def summary(self) -> dict[str, Any]:
         """Content of ``summary.json``."""
-        found: dict[str, Any] = json.loads((self.root / "summary.json").read_text())
+        found: dict[str, Any] = json.loads((self.root / SUMMARY).read_text())
         return found
 
     @cached_property
@@ -76,14 +80,29 @@ class Run:
         return companies[~companies["filing_id"].isin(failed)].reset_index(drop=True)
 
     @cached_property
+    def prices(self) -> pd.DataFrame:
+        """Adjusted closes, shape (days, companies), in the order of `companies`; days on which none has one are out."""
+        return self._table("universe/prices.parquet")[self.companies["ticker"].tolist()].dropna(how="all")
+
+    @cached_property
+    def correlations(self) -> np.ndarray:
+        """Correlations of daily log returns over the benchmark's years, in the order of `companies`.
+
+        Shape (companies, companies), NaN for pairs with less than 60 days in common.
+        """
+        years, settings = pd.DatetimeIndex(self.prices.index).year, self.config.benchmark
+        chosen = self.prices[(years >= settings.first_year) & (years <= settings.last_year)]
+        return correlation(log_returns(chosen, "D").to_numpy(), min_periods=60)
+
+    @cached_property
     def benchmark(self) -> pd.DataFrame:
         """The benchmark over the test years, one row a grouping."""
         return self._csv("benchmark/test.csv")
 
     @cached_property
     def benchmark_before(self) -> pd.DataFrame:
-        """The benchmark over the years before the test years."""
-        return self._csv("benchmark/before.csv")
+        """The benchmark over the years before the test years; empty where prices begin with the test years."""
+        return self._csv("benchmark/before.csv") if self.summary["benchmark_before"] else self.benchmark.head(0)
 
     @cached_property
     def figures(self) -> pd.DataFrame:
@@ -154,6 +173,11 @@ class Run:
         return labels
 
     @cached_property
+    def cluster_rules(self) -> pd.DataFrame:
+        """Correlation and rule of each SAE cluster; see `companysim.explain.cluster_tables`."""
+        return self._table(f"explain/{CLUSTERS}")
+
+    @cached_property
     def cluster_latents(self) -> pd.DataFrame:
         """Latents that define each SAE cluster: cluster, rank, latent, inside, outside, label."""
         return self._table(f"explain/{CLUSTER_LATENTS}")
@@ -167,6 +191,16 @@ class Run:
     def pooled(self) -> Pooled:
         """Latents of the companies' descriptions, in the order of `companies`."""
         return self._encoded.pooled
+
+    @cached_property
+    def latents(self) -> sp.csr_array:
+        """Summed latents of each description divided by their Euclidean norm, shape (companies, latents)."""
+        return unit_latents(self.pooled.matrix())
+
+    @cached_property
+    def usual_latents(self) -> np.ndarray:
+        """Mean of `latents` over all companies, shape (latents,)."""
+        return np.asarray(self.latents.mean(axis=0)).ravel()
 
     def explain(self, ticker_1: str, ticker_2: str, k: int = 8) -> PairExplanation:
         """Explain why two companies are similar, and what sets them apart; see `companysim.explain.explain_pair`.
@@ -186,7 +220,7 @@ class Run:
             If the two are the same company.
         """
         first, second = self._row(ticker_1), self._row(ticker_2)
-        correlation = float(self._correlations[first, second])
+        correlation = float(self.correlations[first, second])
         return explain_pair(self._corpus, first, second, k, None if np.isnan(correlation) else correlation)
 
     def explain_cluster(self, cluster: int | str, k: int = 8, method: str = "sae") -> ClusterExplanation:
@@ -206,16 +240,16 @@ class Run:
         ConfigError
             If there is no such cluster or grouping.
         DataError
-            If the company is in a cluster of its own.
+            If the company is in no cluster of two or more.
         UnknownTickerError
             If the run has no such ticker.
         """
         clusters = self.clusters(method)
         if isinstance(cluster, str) and not cluster.strip().isdecimal():
-            number = require_cluster(clusters, self._corpus.tickers[self._row(cluster)])
+            number = require_cluster(clusters, self._corpus.tickers[self._row(cluster)], method)
         else:
             number = int(cluster)
-        return explain_cluster(self._corpus, self._vectors, clusters, number, k, self._monthly)
+        return explain_cluster(self._corpus, self.vectors, clusters, number, k, self._monthly)
 
     def relabel(self, labels: pd.DataFrame) -> None:
         """Replace the labels of the run, and the tables of its clusters that show them.
@@ -240,11 +274,11 @@ class Run:
                 made, seconds = mark["fingerprint"], mark["seconds"]
             except (OSError, ValueError, KeyError) as error:
                 raise RunError(f"the labels of {self.root} were not finished: run again to make them anew") from error
-            tables = cluster_tables(replace(self._corpus, labels=labels), self._vectors, self.clusters(), self._monthly)
+            tables = cluster_tables(replace(self._corpus, labels=labels), self.vectors, self.clusters(), self._monthly)
             for name, table in zip((LABELS, CLUSTERS, CLUSTER_LATENTS), (labels, *tables), strict=True):
                 write_parquet(folder / name, table)
             workspace.finish("explain", made, seconds)
-        for name in ("labels", "cluster_latents", "_corpus"):
+        for name in ("labels", "cluster_rules", "cluster_latents", "_corpus"):
             self.__dict__.pop(name, None)
 
     def peers(self, ticker: str, k: int = 10) -> pd.DataFrame:
@@ -270,7 +304,7 @@ class Run:
             If the run has no such ticker; the message names the nearest ones.
         """
         row = self._row(ticker)
-        return self._ranked(self._vectors[row], self._latents[row], k, row)
+        return self._ranked(self.vectors[row], self.latents[[row]], k, row)
 
     def peers_of_text(self, text: str, k: int = 10) -> pd.DataFrame:
         """Return the companies most similar to a text nobody has seen: a private company, a draft.
@@ -297,10 +331,11 @@ class Run:
             raise DataError(encoded.failures[0])
         latents = encoded.pooled.matrix(self.config.similarity.pool)
         vector = self._estimator.transform(latents)[0]
-        return self._ranked(vector, unit_latents(encoded.pooled.matrix())[0], k, None)
+        return self._ranked(vector, unit_latents(encoded.pooled.matrix()), k, None)
 
     @cached_property
-    def _vectors(self) -> np.ndarray:
+    def vectors(self) -> np.ndarray:
+        """Unit vectors whose inner products are the similarities, shape (companies, size)."""
         return load_arrays(self.root / "similarity" / "sae.safetensors")["vectors"]
 
     @cached_property
@@ -314,32 +349,20 @@ class Run:
         return Store(self.root / "encoding").read(self.companies)[1]
 
     @cached_property
-    def _latents(self) -> np.ndarray:
-        return unit_latents(self._encoded.pooled.matrix())
-
-    @cached_property
     def _corpus(self) -> Corpus:
         pooled = self._encoded.pooled
         matrix = pooled.matrix(self.config.similarity.pool)
         return Corpus(self.companies, pooled, self._encoded.starts, self.labels, matrix, self._estimator)
 
     @cached_property
-    def _correlations(self) -> np.ndarray:
-        prices = self._table("universe/prices.parquet")
-        years = pd.DatetimeIndex(prices.index).year
-        settings = self.config.benchmark
-        daily = log_returns(prices[(years >= settings.first_year) & (years <= settings.last_year)], "D")
-        return correlation(daily.to_numpy(), min_periods=60)
-
-    @cached_property
     def _monthly(self) -> np.ndarray:
         settings = self.config.benchmark
-        return mean_correlations(self._table("universe/prices.parquet"), settings.first_year, settings.last_year)
+        return return_correlations(self.prices, settings.first_year, settings.last_year)
 
-    def _ranked(self, vector: np.ndarray, latents: np.ndarray, k: int, row: int | None) -> pd.DataFrame:
+    def _ranked(self, vector: np.ndarray, latents: sp.csr_array, k: int, row: int | None) -> pd.DataFrame:
         if k < 1:
             raise ConfigError(f"k is {k}: ask for at least one peer")
-        similarity = self._vectors @ vector
+        similarity = self.vectors @ vector
         order = [i for i in np.lexsort((self.companies["ticker"], -similarity)) if i != row][:k]
         table = self.companies.iloc[order][["ticker", "company"]].reset_index(drop=True)
         table.insert(0, "rank", np.arange(1, len(order) + 1))
@@ -349,12 +372,10 @@ class Run:
                 own, other = self.companies[scheme].iloc[row], self.companies[scheme].iloc[order]
                 same = [bool(code == own) if code and own else None for code in other]
                 table[f"same_{scheme}"] = pd.Series(same, dtype=object)
-            table["correlation"] = self._correlations[row, order]
-        usual, labels = self._latents.mean(axis=0), self.labels["label"].tolist()
-        table["why"] = [
-            " | ".join(filter(None, (labels[j] for j in shared_latents(latents, self._latents[i], usual, 2))))
-            for i in order
-        ]
+            table["correlation"] = self.correlations[row, order]
+        labels, own = self.labels["label"].tolist(), latents.toarray().ravel()
+        shared = [shared_latents(own, self.latents[[i]], self.usual_latents, REASONS) for i in order]
+        table["why"] = [" | ".join(filter(None, (labels[j] for j in latents))) for latents in shared]
         return table
 
     def _row(self, ticker: str) -> int:
@@ -384,26 +405,3 @@ class Run:
             return pd.read_csv(self.root / name)
         except (OSError, ValueError) as error:
             raise RunError(f"cannot read {self.root / name} ({error}): run again to make it anew") from error
-
-
-def mean_correlations(prices: pd.DataFrame, first_year: int, last_year: int) -> np.ndarray:
-    """Correlations of monthly log returns within each year, averaged over the years: the benchmark's, pair by pair.
-
-    Parameters
-    ----------
-    prices : DataFrame, shape (days, companies)
-    first_year, last_year : int
-
-    Returns
-    -------
-    ndarray, shape (companies, companies)
-        NaN for pairs without a correlation in any year.
-    """
-    years = list(calendar_windows(log_returns(prices), range(first_year, last_year + 1)).correlations().values())
-    if not years:
-        return np.full((prices.shape[1], prices.shape[1]), np.nan)
-    found = [np.isfinite(year) for year in years]
-    total = np.sum([np.where(known, year, 0.0) for known, year in zip(found, years, strict=True)], axis=0)
-    count = np.sum(found, axis=0)
-    result: np.ndarray = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
-    return result

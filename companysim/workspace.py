@@ -25,6 +25,8 @@ from companysim.errors import RunError
 
 MARK = "done.json"
 CONFIG = "config.yaml"
+SUMMARY = "summary.json"
+"""Written last: a run that has one is finished."""
 LOCK = ".lock"
 PARTIAL = ".partial-"
 SHARD_PREFIX = "shard-"

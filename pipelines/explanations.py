@@ -150,7 +150,8 @@ def pair_section(pair: PairExplanation, remark: str) -> str:
         rows = pair.side(side).head(SHARED if side == "shared" else APART).to_dict("records")
         lines += ["", f"{title}:", ""] if rows else []
         for row in rows:
-            figure = f"{row['share']:.1%}" if side == "shared" else f"without it {-row['drop']:+.4f}"
+            measure, figure = pair.measure(side), pair.figure(side, row)
+            figure = figure if measure == "share" else f"{measure} {figure}"
             lines.append(f"{row['rank']}. *{shown(row['label'], row['support'])}* (latent {row['latent']}, {figure})")
             lines += [f"   - {ticker}: {marked(sentence)}" for ticker, sentence in pair.sentences(side, row)]
     return "\n".join([*lines, "", f"**Read by a person.** {remark}"])

@@ -8,16 +8,22 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
+from rich.console import Console
 
 from companysim.cli import main
+from companysim.report.console import print_run
+from companysim.results import Run
 from tests import tiny
 
 
@@ -125,6 +131,44 @@ def test_show_prints_every_table_as_text_json_and_csv(out: Path, table: str) -> 
     assert len(rows) == len(read) > 0
 
 
+def test_a_report_that_cannot_be_written_is_said(out: Path, tmp_path: Path) -> None:
+    for place in (tmp_path / "nope" / "x.html", tmp_path):
+        assert_refused(companysim("report", out, "--out", place), f"cannot write to {place} (", "another --out")
+    assert list(tmp_path.iterdir()) == []
+    assert companysim("report", out, "--out", tmp_path / "x.html").stdout.strip() == str(tmp_path / "x.html")
+    assert (tmp_path / "x.html").read_bytes() == (out / "report.html").read_bytes()
+
+
+def test_names_are_printed_as_they_are(world: Path, out: Path, tmp_path: Path) -> None:
+    """Square brackets and colons are no markup and no emoji, in companies' names as in those of folders."""
+    name, folder = "[/b]Bank[reserved]:bank:", tmp_path / "[i]:bank:"
+    shutil.copytree(out, folder)
+    companies = pd.read_parquet(folder / "universe" / "companies.parquet")
+    companies.loc[companies["ticker"] == "BA1", "company"] = name
+    companies.to_parquet(folder / "universe" / "companies.parquet")
+    for command in (["show", "companies"], ["peers", "BA0", "-k", 17], ["explain", "BA0", "BA1"]):
+        assert name in companysim(*command, "--run", folder).stdout, command
+    (tmp_path / "[i].txt").write_text("takes deposits")
+    assert "the text in" in companysim("peers", "--text", tmp_path / "[i].txt", "--run", folder).stdout
+    stream = io.StringIO()
+    print_run(Run(folder), Console(file=stream, width=300), 1.0)
+    assert f"Results: {folder}/ (" in stream.getvalue()
+    shutil.copytree(out, tmp_path / "[red]")
+    assert f"Results: {tmp_path / '[red]'}/ (" in companysim("run", world, "--out", tmp_path / "[red]").stdout
+
+
+def test_descriptions_of_companies_are_for_programs(out: Path) -> None:
+    companies = pd.read_parquet(out / "universe" / "companies.parquet")
+    shown = companysim("show", "companies", "--run", out).stdout
+    assert not [text for text in companies["text"] if text in shown]
+    assert max(map(len, shown.splitlines())) < 160
+    assert len(shown.splitlines()) == len(companies) + 1
+    rows = json.loads(companysim("show", "companies", "--run", out, "--json").stdout)
+    assert [row["text"] for row in rows] == companies["text"].tolist()
+    table = pd.read_csv(io.StringIO(companysim("show", "companies", "--run", out, "--csv").stdout))
+    assert table["text"].tolist() == companies["text"].tolist()
+
+
 def test_unknown_ticker_names_the_nearest(out: Path) -> None:
     assert_refused(
         companysim("peers", "BAO", "--run", out), "UnknownTickerError", "no company 'BAO'", "did you mean BA"
@@ -168,6 +212,8 @@ def spoil(world: Path, folder: Path, table: str, change: str) -> Path:
         frame.assign(adj_close=frame["adj_close"].where(frame.index != 4, -1)).to_csv(spoilt, index=False)
     elif change == "duplicate":
         pd.concat([frame, frame.tail(1)]).to_csv(spoilt, index=False)
+    elif change == "two words":
+        frame.assign(ticker=frame["ticker"].where(frame.index != 1, "BRK B")).to_csv(spoilt, index=False)
     elif change == "empty text":
         frame.assign(text=frame["text"].where(frame.index != 2, " ")).to_csv(spoilt, index=False)
     content["universe"][table] = str(spoilt)
@@ -183,6 +229,7 @@ def spoil(world: Path, folder: Path, table: str, change: str) -> Path:
         ("prices", "no price", ["prices.csv", "adj_close", "row 5"]),
         ("prices", "negative price", ["prices.csv", "adj_close", "row 5", "positive"]),
         ("prices", "duplicate", ["prices.csv", "more than one price", "2015-12-31"]),
+        ("companies", "two words", ["companies.csv", "ticker", "'BRK B' (row 2)", "no white space (write BRK.B"]),
         ("filings", "empty text", ["filings.csv", "text", "row 3"]),
         ("filings", "missing column", ["filings.csv", "'text' is missing"]),
     ],
@@ -224,6 +271,26 @@ def test_a_mistake_ends_a_real_process_with_code_2_and_one_sentence(tmp_path: Pa
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert_refused(Done(done.returncode, done.stdout, done.stderr), "RunError", "no finished run")
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_run_that_is_interrupted_says_that_it_resumes(world: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    command = [sys.executable, "-m", "companysim", "run", str(world), "--out", str(target)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        while not (target / "encoding").exists():
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130
+    assert stdout == ""
+    assert "Traceback" not in stderr
+    assert stderr.strip().splitlines()[-1] == "stopped; run the same command again to resume"
+    assert not (target / "summary.json").exists()
 
 
 def test_importing_the_package_and_cached_answers_load_no_torch(out: Path) -> None:

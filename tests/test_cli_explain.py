@@ -20,6 +20,7 @@ from companysim.errors import CompanySimError, ConfigError, DataError, RunError,
 from companysim.explain import explain_pair
 from companysim.pipeline import Reporter, run
 from companysim.results import Run
+from companysim.similarity import PcaCosine
 from tests import tiny
 from tests.explain.made import corpus
 
@@ -80,13 +81,26 @@ def test_a_pair_is_explained(finished: Run) -> None:
         assert words in text
 
 
+def test_a_pair_without_shares_is_printed_with_contributions(rng: np.random.Generator) -> None:
+    made = corpus(rng.random((12, 30)) * (rng.random((12, 30)) < 0.4), estimator=PcaCosine(0.99))
+    similarity = made.estimator.transform(made.matrix)
+    similarity = similarity @ similarity.T
+    first, second = np.unravel_index(similarity.argmin(), similarity.shape)
+    pair = explain_pair(made, int(first), int(second))
+    text = rendered(lambda console: print_pair(pair, console), 140)
+    assert "nan" not in text
+    assert ["contribution", "latent", "label", "sentences"] in [line.split() for line in text.splitlines()]
+    assert f"+{pair.side('shared')['contribution'].iloc[0]:.4f}" in text
+    assert "Contributions add up to the similarity" in text
+
+
 def test_a_pair_as_json_and_csv(finished: Run) -> None:
     record = json.loads(call(finished, "explain", "BA0", "DR1", "-k", 24, "--json").stdout)
     table = pd.read_csv(io.StringIO(call(finished, "explain", "BA0", "DR1", "-k", 24, "--csv").stdout))
     assert record["tickers"] == ["BA0", "DR1"]
     assert len(record["latents"]) == len(table)
     assert [row["latent"] for row in record["latents"]] == table["latent"].tolist()
-    vectors = finished._vectors
+    vectors = finished.vectors
     rows = [finished._row(ticker) for ticker in ("BA0", "DR1")]
     assert record["similarity"] == pytest.approx(float(vectors[rows[0]] @ vectors[rows[1]]), abs=1e-6)
     for row in record["latents"]:
@@ -191,11 +205,11 @@ def test_mistakes_are_answered_by_a_sentence(finished: Run, tmp_path: Path) -> N
 def test_a_company_in_no_cluster_is_told_so(copy: Run) -> None:
     path = copy.root / "clustering" / "partition.parquet"
     partition = pd.read_parquet(path)
-    alone = (partition["method"] == "sae") & (partition["ticker"] == "BA0")
-    partition.loc[alone, "cluster"] = partition["cluster"].max() + 1
+    partition.loc[partition["ticker"] == "BA0", "cluster"] = partition["cluster"].max() + 1
     partition.to_parquet(path)
-    with pytest.raises(DataError, match=r"BA0 is a cluster of its own.*companysim peers BA0"):
-        call(copy, "explain", "--cluster", "BA0")
+    for method in ("sae", "sic"):  # of codes there is none that is "near enough"
+        with pytest.raises(DataError, match=f"BA0 is in no {method} cluster of two or more: `companysim peers BA0`"):
+            call(copy, "explain", "--cluster", "BA0", "--method", method)
 
 
 def test_missing_and_old_labels_are_told(copy: Run) -> None:

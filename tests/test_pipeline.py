@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,10 +20,12 @@ import pandas as pd
 import pytest
 import yaml
 
+from companysim import pipeline
 from companysim.config import RunConfig, load_config
-from companysim.errors import DataError, UnknownTickerError
+from companysim.errors import DataError, RunError, UnknownTickerError
 from companysim.matrices import load_arrays
 from companysim.pipeline import Reporter, run
+from companysim.report.html.page import page_data
 from companysim.results import Run
 from tests import tiny
 
@@ -138,6 +142,58 @@ def test_changed_settings_repeat_only_what_depends_on_them(world: Path, tmp_path
     ]
 
 
+def test_a_rerun_that_was_killed_is_not_finished(
+    world: Path, tmp_path: Path, finished: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(finished.root, copy)
+
+    def killed(pipeline: object, folder: Path) -> None:
+        raise KeyboardInterrupt
+
+    changed = edited(world, tmp_path / "changed.yaml", similarity={"pool": "max"})
+    with monkeypatch.context() as patch:
+        patch.setattr("companysim.pipeline._Pipeline._clustering", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(changed, copy)
+    with pytest.raises(RunError, match="no finished run"):  # of new vectors and old clusters
+        Run(copy)
+    recorder = Recorder()
+    again = run(changed, copy, recorder)
+    assert [stage for stage, cached in recorder.cached.items() if cached] == ["universe", "encoding", "similarity"]
+    assert len(again.clusters()) > 0
+
+
+def test_a_rerun_without_changes_is_finished_all_the_time(world: Path, tmp_path: Path, finished: Run) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(finished.root, copy)
+
+    class Asking(Recorder):
+        def start(self, stage: str, what: str) -> None:
+            assert Run(copy).summary == finished.summary
+
+    recorder = Asking()
+    run(world, copy, recorder)
+    assert list(recorder.cached.values()) == [True] * 7
+
+
+def test_every_stage_is_repeated_when_code_it_calls_changes() -> None:
+    """Subpackages the code of a stage imports count for it: it names them, or takes a fingerprint that counts them."""
+    stages = {stage.name: stage for stage in pipeline._Pipeline(RunConfig(), None, Reporter()).stages()}
+
+    def covered(name: str) -> set[str]:
+        return set(stages[name].code).union(*map(covered, stages[name].needs))
+
+    home = Path(pipeline.__file__).parent
+    for name, stage in stages.items():
+        for source in (path for package in stage.code for path in (home / package).glob("*.py")):
+            used = re.findall(r"^from companysim\.(\w+)", source.read_text(), re.MULTILINE)
+            packages = {package for package in used if (home / package).is_dir()}
+            assert packages <= covered(name), (name, source.name)
+    functions = {function for function in vars(pipeline).values() if inspect.isfunction(function)}
+    assert not [function for function in functions if function.__module__ == "companysim.results"]
+
+
 def test_a_damaged_file_is_made_again(world: Path, tmp_path: Path, finished: Run) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(finished.root, copy)
@@ -247,6 +303,17 @@ def test_a_company_that_cannot_be_encoded_is_left_out_and_named(
     partition = pd.read_parquet(tmp_path / "out" / "clustering" / "partition.parquet")
     assert set(partition["ticker"]) == left
     assert not set(found.pairs[["ticker_1", "ticker_2"]].to_numpy().ravel()) - left
+    # Return correlations are those of the companies asked for, though prices have columns of the failed ones too.
+    prices = pd.read_parquet(found.root / "universe" / "prices.parquet").loc["2014":"2015", ["BA4", "DR2"]]
+    expected = np.log(prices).diff().corr().iloc[0, 1]
+    assert found.explain("BA4", "DR2").correlation == pytest.approx(expected)
+    assert found.peers("BA4", 15).set_index("ticker").loc["DR2", "correlation"] == pytest.approx(expected)
+    rows = {ticker: place for place, ticker in enumerate(found.companies["ticker"])}
+    drawn = page_data(found)["peers"][rows["BA4"]]
+    assert [peer["r"] for peer in drawn if peer["i"] == rows["DR2"]] == [pytest.approx(expected, abs=1e-6)]
+    written = pd.read_parquet(found.root / "explain" / "clusters.parquet")["mean_correlation"]
+    for number, mean in enumerate(written):
+        assert found.explain_cluster(number).mean_correlation == pytest.approx(mean)
     again = Recorder()
     assert figures(run(config, tmp_path / "out", again)) == figures(found)
     assert all(again.cached.values())
@@ -331,6 +398,19 @@ def test_two_lines_of_one_company_count_once(world: Path, tmp_path: Path) -> Non
     assert found.summary["universe"]["dropped"]["further lines of the same company"] == 1
     assert found.companies["ticker"].tolist().count("BA0B") == 0
     pd.testing.assert_frame_equal(found.peers("BA0B"), found.peers("BA0"))  # asked for by either line
+
+
+def test_a_run_without_earlier_years_has_an_empty_benchmark_of_them(
+    world: Path, tmp_path: Path, finished: Run
+) -> None:
+    assert finished.benchmark_before["grouping"].tolist() == finished.benchmark["grouping"].tolist()
+    filings = pd.read_csv(world.parent / "filings.csv", dtype=str).assign(filed="2006-03-01")
+    filings.to_csv(tmp_path / "filings.csv", index=False)
+    universe = {"filings": str(tmp_path / "filings.csv"), "as_of": "2006-12-31"}
+    found = run(edited(world, tmp_path / "c.yaml", universe=universe, benchmark={"first_year": 2007}), tmp_path / "out")
+    assert not (found.root / "benchmark" / "before.csv").exists()
+    assert found.benchmark_before.empty
+    assert found.benchmark_before.columns.tolist() == found.benchmark.columns.tolist()
 
 
 def test_years_without_returns_are_refused(world: Path, tmp_path: Path) -> None:

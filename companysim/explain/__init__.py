@@ -8,6 +8,7 @@ from companysim.explain.judges import by_model, by_terms, judged, passages
 from companysim.explain.labels import label_table, mentions, term_labels
 from companysim.explain.matching import LatentMatch, match_latents
 from companysim.explain.pairs import PairExplanation, explain_pair, shared_latents, unit_latents
+from companysim.explain.returns import return_correlations
 from companysim.explain.rules import Condition, Rule, held_out, smallest_rule
 from companysim.explain.scores import (
     LabelScores,
@@ -53,6 +54,7 @@ __all__ = [
     "read_folder",
     "read_scores",
     "resampled",
+    "return_correlations",
     "score",
     "shared_latents",
     "smallest_rule",

@@ -45,7 +45,7 @@ class ClusterExplanation:
     similarity : float
         Mean over its pairs.
     mean_correlation, usual_correlation : float or None
-        Mean return correlation of its pairs and of all pairs of companies.
+        Mean return correlation of its pairs and of all pairs of companies; None where no pair has one.
     latents : DataFrame
         rank, latent, label, method, support, inside, outside (shares of members and of others in which the latent is
         present: three times as strong as the document's mean latent, or more), lift (inside over outside), ticker
@@ -189,13 +189,12 @@ def explain_cluster(
     member = np.isin(np.arange(len(corpus.tickers)), own)
     rule = smallest_rule(corpus.strength, member)
     members, similarity = _members(corpus, vectors, clusters["cluster"].to_numpy(), rows, own)
-    inside_pairs = None if correlations is None else _mean_of_pairs(correlations[np.ix_(own, own)])
     return ClusterExplanation(
         cluster,
         members,
         similarity,
-        inside_pairs,
-        None if correlations is None else _mean_of_pairs(correlations),
+        _mean_of_pairs(None if correlations is None else correlations[np.ix_(own, own)]),
+        _mean_of_pairs(correlations),
         _defining(corpus, member, k),
         rule,
         *held_out(corpus.strength, member, corpus.tickers),
@@ -241,13 +240,16 @@ def in_words(rule: Rule, labels: Sequence[str]) -> str:
     return " and ".join(told)
 
 
-def require_cluster(clusters: pd.DataFrame, ticker: str) -> int:
-    """Return the number of the cluster a company is in; raises `DataError` if it is in none of two or more."""
+def require_cluster(clusters: pd.DataFrame, ticker: str, method: str) -> int:
+    """Return the number of the cluster a company is in; raises `DataError` if it is in none of two or more.
+
+    `method` is the grouping the clusters are of, for the message.
+    """
     for row in clusters.itertuples():
         if ticker in str(row.tickers).split():
             return int(str(row.cluster))
     raise DataError(
-        f"{ticker} is a cluster of its own: no company is near enough; `companysim peers {ticker}` lists the nearest"
+        f"{ticker} is in no {method} cluster of two or more: `companysim peers {ticker}` lists companies nearest to it"
     )
 
 
@@ -315,7 +317,7 @@ def _named(rows: pd.DataFrame) -> list[tuple[str, int]]:
     return list(zip(calls.tolist(), rows["companies"].tolist(), strict=True))
 
 
-def _mean_of_pairs(table: np.ndarray) -> float:
-    """Mean of the entries above the diagonal, NaN left out."""
-    values = table[np.triu_indices(len(table), 1)]
-    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
+def _mean_of_pairs(table: np.ndarray | None) -> float | None:
+    """Mean of the entries above the diagonal, NaN left out; None where nothing else is there."""
+    values = np.empty(0) if table is None else table[np.triu_indices(len(table), 1)]
+    return float(np.nanmean(values)) if np.isfinite(values).any() else None

@@ -51,7 +51,8 @@ def endpoint(
     Raises
     ------
     ConfigError
-        If the URL is none, holds a password, or would carry the key in clear text to another machine.
+        If the URL is none, holds a password, or would carry the key in clear text to another machine, or the key is
+        none a header can hold.
     ServiceError
         By the function returned: if the service refuses, cannot be reached or answers nonsense.
     """
@@ -66,8 +67,8 @@ def endpoint(
             "max_tokens": tokens,
         }
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        if os.environ.get(KEY):
-            headers["Authorization"] = f"Bearer {os.environ[KEY].strip()}"
+        if _key():
+            headers["Authorization"] = f"Bearer {_key()}"
         for attempt in range(1, attempts + 1):
             request = urllib.request.Request(address, json.dumps(body).encode(), headers, method="POST")
             try:
@@ -102,6 +103,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 def _checked(base_url: str) -> str:
+    key = _key()
     try:
         parts = urlsplit(base_url)
         host, _ = parts.hostname, parts.port
@@ -111,9 +113,17 @@ def _checked(base_url: str) -> str:
         raise ConfigError(f"{base_url!r} is no base URL: give one such as http://localhost:8000/v1")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ConfigError(f"the base URL of {host} holds more than an address: give the key in {KEY} instead")
-    if parts.scheme == "http" and host not in _LOCAL and os.environ.get(KEY):
+    if parts.scheme == "http" and host not in _LOCAL and key:
         raise ConfigError(f"the key in {KEY} would go to {host} in clear text: give an https URL, or unset {KEY}")
     return base_url.rstrip("/") + "/chat/completions"
+
+
+def _key() -> str:
+    """Return the key, empty where there is none; an error of the library would quote one that no header can hold."""
+    key = os.environ.get(KEY, "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise ConfigError(f"the key in {KEY} holds a line break or another sign no key has: set it again")
+    return key
 
 
 def _text(content: bytes, base_url: str) -> str:
@@ -162,5 +172,5 @@ def _wait(asked: str | None, usual: float) -> float:
 
 def _hidden(text: str) -> str:
     """Return the text without the key: some services repeat it in their refusal."""
-    key = os.environ.get(KEY, "").strip()
+    key = _key()
     return text.replace(key, "***") if key else text

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 
 from companysim.errors import ConfigError, DataError
 from companysim.explain.attribution import attribute
 from companysim.explain.corpus import PRESENT, Corpus
 from companysim.explain.labels import shown
 from companysim.similarity import Cosine
-from companysim.similarity.base import Matrix, column_blocks, unit
+from companysim.similarity.base import column_blocks, unit
 
 COLUMNS = [
     "side",
@@ -31,6 +32,8 @@ COLUMNS = [
 ]
 FAINT = 0.1
 """A latent this many times as strong as in the other company, or less, sets the two apart."""
+TINY = 1e-9
+"""Rounding of sums."""
 SIDES = ("shared", "first", "second")
 
 
@@ -53,7 +56,8 @@ class PairExplanation:
         present in one company and absent or faint in the other), rank (from 1 within a side), latent, label, method
         (how the label was made), support (of the label, see `companysim.explain.labels.label_table`), documents (in
         which the latent fires), contribution (to the similarity; over all latents they add up to it), share
-        (contribution over similarity), usual (what the latent contributes for two average companies), drop (change of
+        (contribution over similarity; NaN for the whole pair where some latent contributes more than the similarity,
+        which others then take back), usual (what the latent contributes for two average companies), drop (change of
         the similarity if the latent is removed from both), sentence_1, sentence_2 (in which it fires most in either
         company, the firing words in ``<<`` and ``>>``; None where it does not fire).
     """
@@ -82,6 +86,18 @@ class PairExplanation:
             f"Strong in {second}, faint or absent in {first}",
         )
 
+    def measure(self, side: str) -> str:
+        """Name of what `figure` says of the latents of a side: share, contribution or without it."""
+        if side != "shared":
+            return "without it"
+        return "contribution" if self.table["share"].isna().any() else "share"
+
+    def figure(self, side: str, row: dict[Hashable, Any]) -> str:
+        """Write what a latent does for the pair, for a row of `table` as a dict; see `measure`."""
+        if side != "shared":
+            return f"{-row['drop']:+.4f}"
+        return f"{row['contribution']:+.4f}" if self.measure(side) == "contribution" else f"{row['share']:.1%}"
+
     def sentences(self, side: str, row: dict[Hashable, Any]) -> list[tuple[str, str]]:
         """Ticker and sentence of each company that matters on a side, for a row of `table` as a dict."""
         numbers = {"shared": (1, 2), "first": (1,), "second": (2,)}[side]
@@ -109,9 +125,8 @@ class PairExplanation:
             rows = self.side(name).to_dict("records")
             lines += ["", f"{title}:"] if rows else []
             for row in rows:
-                part = (
-                    f"{row['share']:.1%} of the similarity" if name == "shared" else f"without it {-row['drop']:+.4f}"
-                )
+                measure, figure = self.measure(name), self.figure(name, row)
+                part = f"{figure} of the similarity" if measure == "share" else f"{measure} {figure}"
                 named = f"{shown(row['label'], row['support'])} (latent {row['latent']}, {row['method']}; {part})"
                 lines.append(f"{row['rank']:>3}. {named}")
                 lines += [f"     {ticker}: {sentence}" for ticker, sentence in self.sentences(name, row)]
@@ -162,6 +177,7 @@ def explain_pair(
         alone = np.flatnonzero((own >= PRESENT) & (other <= FAINT * own) & (drop < 0))
         sides.append(alone[np.argsort(drop[alone], kind="stable")][: (k + 1) // 2])
     latent = np.concatenate(sides)
+    whole = similarity > 0 and np.abs(contribution).max() <= similarity * (1 + TINY)
     table = pd.DataFrame(
         {
             "side": np.repeat(SIDES, [len(side) for side in sides]),
@@ -169,7 +185,7 @@ def explain_pair(
             "latent": latent,
             **{name: corpus.labels[name].to_numpy()[latent] for name in ("label", "method", "support", "documents")},
             "contribution": contribution[latent],
-            "share": contribution[latent] / similarity if similarity > 0 else np.nan,
+            "share": contribution[latent] / similarity if whole else np.nan,
             "usual": usual[latent],
             "drop": drop[latent],
         }
@@ -202,16 +218,18 @@ def usual_contribution(corpus: Corpus) -> np.ndarray:
     return usual
 
 
-def shared_latents(first: np.ndarray, second: np.ndarray, usual: np.ndarray, count: int = 3) -> np.ndarray:
+def shared_latents(first: np.ndarray, second: sp.csr_array, usual: np.ndarray, count: int = 3) -> np.ndarray:
     """Latents two companies share most, beyond what any two companies share.
 
     The raw cosine of two companies is the sum over latents of ``u_j v_j``. Of that, ``mean_j^2`` is what two average
-    companies share; a latent counts by what it adds to it.
+    companies share; a latent counts by what it adds to it. One that is not active in both adds nothing.
 
     Parameters
     ----------
-    first, second : ndarray, shape (latents,)
-        Rows of `unit_latents`.
+    first : ndarray, shape (latents,)
+        A row of `unit_latents`, dense.
+    second : csr_array, shape (1, latents)
+        Another.
     usual : ndarray, shape (latents,)
         Mean of `unit_latents` over all companies.
 
@@ -220,13 +238,15 @@ def shared_latents(first: np.ndarray, second: np.ndarray, usual: np.ndarray, cou
     ndarray of int64, shape (at most count,)
         Latents in falling order; fewer if fewer add anything.
     """
-    excess = first * second - usual**2
-    order = np.argsort(-excess, kind="stable")[:count]
-    kept: np.ndarray = order[excess[order] > 0]
+    active = second.indices
+    excess = first[active] * second.data - usual[active] ** 2
+    order = np.lexsort((active, -excess))[:count]
+    kept: np.ndarray = active[order[excess[order] > 0]].astype(np.int64)
     return kept
 
 
-def unit_latents(latents: Matrix) -> np.ndarray:
-    """Rows of `latents` divided by their Euclidean norm, shape (documents, latents)."""
-    result: np.ndarray = Cosine().transform(latents)
+def unit_latents(latents: sp.csr_array) -> sp.csr_array:
+    """Rows of `latents` divided by their Euclidean norm, shape (documents, latents), columns in order."""
+    result: sp.csr_array = Cosine(sparse_output=True).transform(latents)
+    result.sort_indices()
     return result

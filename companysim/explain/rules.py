@@ -72,12 +72,12 @@ class Rule:
 def smallest_rule(strength: sp.csr_array, members: np.ndarray) -> Rule:
     """Search the shortest conjunction of at most three conditions that recovers the members.
 
-    Of the 256 latents that differ most between members and others (difference of means over the standard deviation),
-    conditions are "it fires" and "it is at least this strong", with thresholds at ten quantiles of the members. Every
-    condition is tried alone; the 64 with the highest F2 (recall counts twice, since a conjunction can mend precision
-    only) are tried in all pairs and triples. The rule with the highest F1 is kept, but a further condition must add
-    0.05 to it. A threshold is set midway between the weakest row for which the rule holds and the strongest that fails
-    it by this condition alone.
+    Of the latents that fire in a member, the 256 that differ most between members and others (difference of means over
+    the standard deviation) make conditions: "it fires" and "it is at least this strong", with thresholds at ten
+    quantiles of the members. Every condition is tried alone; the 64 with the highest F2 (recall counts twice, since a
+    conjunction can mend precision only) are tried in all pairs and triples. The rule with the highest F1 is kept, but a
+    further condition must add 0.05 to it. A threshold is set midway between the weakest row for which the rule holds
+    and the strongest that fails it by this condition alone.
 
     The figures of the rule are in-sample: with thousands of latents a small group can nearly always be recovered.
     `held_out` says how much of that is luck.
@@ -152,8 +152,9 @@ def _different(strength: sp.csr_array, members: np.ndarray) -> np.ndarray:
     spread = np.sqrt(np.maximum(square / rows - (total / rows) ** 2, 0.0))
     apart = inside / members.sum() - outside
     score = np.divide(apart, spread, out=np.zeros_like(spread), where=spread > 0)
-    order = np.argsort(-np.round(score, 9), kind="stable")[:POOL]  # rounded: sums depend on the order of the rows
-    kept: np.ndarray = order[inside[order] > 0]
+    firing = np.flatnonzero(inside > 0)
+    order = np.argsort(-np.round(score[firing], 9), kind="stable")  # rounded: sums depend on the order of the rows
+    kept: np.ndarray = firing[order][:POOL]
     return kept
 
 

@@ -18,7 +18,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
+from companysim.errors import counted
 from companysim.pipeline import Reporter
 from companysim.results import Run
 
@@ -71,7 +73,7 @@ class ConsoleReporter(Reporter):
 
     def say(self, message: str) -> None:
         """Print a line above the bars."""
-        self._progress.console.print(message)
+        self._progress.console.print(Text(message))
 
     def end(self, stage: str, seconds: float, cached: bool) -> None:
         """Fill the bar."""
@@ -93,12 +95,12 @@ def number(value: Any, digits: int = 3) -> str:
 def table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[str] = ("grouping", "cluster")
 ) -> Table:
-    """Return a plain table: the columns named in `left` at the left, the others at the right."""
-    result = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
+    """Return a plain table: the columns in `left` at the left, the others at the right; nothing in it is markup."""
+    result = Table(title=Text(title, "bold"), title_justify="left", box=None, pad_edge=False, header_style="dim")
     for column in columns:
-        result.add_column(column, justify="left" if column in left else "right", no_wrap=column not in left)
+        result.add_column(Text(column), justify="left" if column in left else "right", no_wrap=column not in left)
     for row in rows:
-        result.add_row(*row)
+        result.add_row(*map(Text, row))
     return result
 
 
@@ -164,9 +166,10 @@ def benchmark_sentence(rows: Sequence[dict[str, Any]]) -> str:
 
 def robust_sentence(robust: dict[str, dict[str, float | None]], components: int) -> str:
     """Say in one sentence whether the matched figure survives a cap on industries and the removal of common factors."""
+    removed = counted(components, "principal component", "principal components")
     asked = {
         "capped": "With at most 5 % of these pairs from any one SIC-2 industry",
-        "components": f"with {components} principal components taken out of each year's returns",
+        "components": f"with {removed} taken out of each year's returns",
     }
     told = []
     for key, condition in asked.items():
@@ -207,12 +210,13 @@ def backtest_sentence(rows: Sequence[dict[str, Any]]) -> str:
     winners = [named(row) for row in rows if row["placebo_p"] is not None and row["placebo_p"] < 0.05]
     verdict = f"below 0.05 for {', '.join(winners)}" if winners else "below 0.05 for none"
     passed, real = (sum(row[key] for row in rows) for key in ("passed", "discoveries"))
+    trials = counted(max((row["trials"] for row in rows), default=0), "worthless trial", "worthless trials")
     return (
         "Pairs are chosen and measured on the formation window alone and filled later than the signal. Of the "
-        f"{passed} that passed the test, {real} survive control of false discoveries. The placebo repeats the "
-        "procedure on random pairs; the share of placebo books at least as good (p) is "
+        f"{passed} that passed the test, {real} {'survives' if real == 1 else 'survive'} control of false discoveries. "
+        "The placebo repeats the procedure on random pairs; the share of placebo books at least as good (p) is "
         f"{verdict}. 95 %: interval of the net Sharpe ratio, days resampled in blocks. Deflated: probability that it "
-        f"is above what the best of {max((row['trials'] for row in rows), default=0)} worthless trials would show."
+        f"is above what the best of {trials} would show."
     )
 
 
@@ -245,46 +249,45 @@ def peers_table(peers: pd.DataFrame, title: str, years: tuple[int, int]) -> Tabl
 
 def print_run(run: Run, console: Console, took: float) -> None:
     """Print a run's headline tables, what they mean, where everything is, and the seconds it `took`."""
+
+    def say(sentence: str, soft_wrap: bool = False) -> None:
+        console.print(Text(sentence), soft_wrap=soft_wrap)
+
     summary, wide = run.summary, console.width >= WIDE
     universe, encoder = summary["universe"], summary["encoder"]
     dropped = ", ".join(f"{reason} {count}" for reason, count in universe["dropped"].items() if count) or "none"
     start, stop = universe["prices"]
-    console.print(
+    say(
         f"\n{universe['companies']} companies, prices {start} to {stop} (left out: {dropped}); "
-        f"{encoder['tokens']:,} tokens through {encoder['model']} to {encoder['hook']}.\n",
-        highlight=False,
+        f"{encoder['tokens']:,} tokens through {encoder['model']} to {encoder['hook']}.\n"
     )
     clusters = run.clusters()
     body = [[str(row.cluster), str(row.size), shorten(str(row.tickers))] for row in clusters.head(8).itertuples()]
     largest = table("The largest SAE clusters", ["cluster", "size", "companies"], body, left=("cluster", "companies"))
-    console.print(largest, highlight=False)
+    console.print(largest)
     theta = summary["clustering"]["sae"]
-    console.print(
+    say(
         f"The spanning tree is cut at cosine distance {theta['theta']:.3f} ({theta['theta_z']:+.2f} in z units), where "
-        f"the share of grouped pairs is closest to {run.config.clustering.share_of_pairs:.1%}.\n",
-        highlight=False,
+        f"the share of grouped pairs is closest to {run.config.clustering.share_of_pairs:.1%}.\n"
     )
-    console.print(benchmark_table(summary["benchmark"], summary["benchmark_years"], wide=wide), highlight=False)
+    console.print(benchmark_table(summary["benchmark"], summary["benchmark_years"], wide=wide))
     robust = robust_sentence(summary["benchmark_robust"], run.config.benchmark.components)
-    console.print(" ".join(filter(None, (benchmark_sentence(summary["benchmark"]), robust))) + "\n", highlight=False)
+    say(" ".join(filter(None, (benchmark_sentence(summary["benchmark"]), robust))) + "\n")
     if summary["benchmark_before"]:
         before = benchmark_table(summary["benchmark_before"], summary["benchmark_before_years"], wide=wide)
-        console.print(before, highlight=False)
-        console.print(
-            "The years before, on which choices such as the SAE's depth were made: not evidence, only comparison.\n",
-            highlight=False,
-        )
+        console.print(before)
+        say("The years before, on which choices such as the SAE's depth were made: not evidence, only comparison.\n")
     window = run.config.backtest
     trading = backtest_table(summary["backtest"], str(window.formation_end), str(window.trading_end), wide=wide)
-    console.print(trading, highlight=False)
-    console.print(backtest_sentence(summary["backtest"]) + "\n", highlight=False)
+    console.print(trading)
+    say(backtest_sentence(summary["backtest"]) + "\n")
     seconds = summary["timings"]
     spent = ", ".join(f"{stage} {value:.0f} s" for stage, value in seconds.items())
     for line in (
         f"Results: {run.root}/ (report.html to look at, summary.json, CSV and parquet tables, figure.png).",
         f"This call took {took:.0f} s. Computing all of it took {sum(seconds.values()):.0f} s ({spent}).",
     ):
-        console.print(line, highlight=False, soft_wrap=True)
+        say(line, soft_wrap=True)
 
 
 def shorten(text: str, width: int = 80) -> str:

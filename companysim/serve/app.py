@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
@@ -16,7 +15,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from companysim.errors import CompanySimError, ConfigError, RunError
-from companysim.serve.database import COMPARED, Tables
+from companysim.serve.database import COMPARED, Tables, companies_of
 from companysim.serve.guard import LOOPBACK, Guard
 
 TYPES = {"csv": "text/csv; charset=utf-8", "json": "application/json", "parquet": "application/vnd.apache.parquet"}
@@ -52,9 +51,11 @@ def application(runs: dict[str, Path], hosts: frozenset[str] | None = LOOPBACK, 
     def list_runs(request: Request) -> Response:
         found = []
         for name, own in tables.items():
-            universe = json.loads((own.root / "summary.json").read_text(encoding="utf-8"))["universe"]
-            report = (own.root / "report.html").is_file()
-            found.append({"name": name, "companies": universe["companies"], "tables": own.names(), "report": report})
+            companies, report = companies_of(own.root), (own.root / "report.html").is_file()
+            if companies is not None:  # else the run is being made anew
+                found.append({"name": name, "companies": companies, "tables": own.names(), "report": report})
+        if not found:
+            raise RunError(f"no run here is finished: run {next(iter(tables))!r} again to its end")
         return JSONResponse({"runs": found, "compared": COMPARED})
 
     def table(request: Request) -> Response:

@@ -8,6 +8,7 @@ nor reach the network, nor change its own settings.
 from __future__ import annotations
 
 import io
+import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from companysim.errors import ConfigError, DataError, RunError
+from companysim.workspace import SUMMARY
 
 FILES = {
     "companies": "universe/companies.parquet",
@@ -105,7 +107,7 @@ class Tables:
         search : str
             Case does not matter; empty for all rows.
         sort : str
-            A column; empty for the order of the file.
+            A column, ties by the others from the left; empty for the order of the file.
         descending : bool
         limit : int
             1 to `MOST`.
@@ -128,7 +130,9 @@ class Tables:
             if sort and sort not in columns:
                 raise DataError(f"table {name} has no column {sort!r}: it has {', '.join(columns)}")
             where, values = _matching(columns, search)
-            order = f"ORDER BY {_quoted(sort)} {'DESC' if descending else 'ASC'} NULLS LAST" if sort else ""
+            # Rows that tie go by their other columns: else each page would break ties in its own way.
+            ties = ", ".join(map(_quoted, columns))
+            order = f"ORDER BY {_quoted(sort)} {'DESC' if descending else 'ASC'} NULLS LAST, {ties}" if sort else ""
             counted = connection.execute(f"SELECT count(*) FROM {source} {where}", [self._file(name), *values])
             total = int((counted.fetchone() or (0,))[0])
             found = connection.execute(
@@ -229,6 +233,15 @@ class Tables:
             raise RunError(f"cannot read a table of {self.root} ({error}): run again to make it anew") from error
         finally:
             connection.close()
+
+
+def companies_of(root: Path) -> int | None:
+    """Return the number of companies of the finished run in a folder; None where there is none that can be read."""
+    try:
+        found = json.loads((root / SUMMARY).read_text(encoding="utf-8"))["universe"]["companies"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return found if isinstance(found, int) else None
 
 
 def _matching(columns: dict[str, str], search: str) -> tuple[str, list[str]]:

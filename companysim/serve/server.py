@@ -11,6 +11,7 @@ import uvicorn
 
 from companysim.errors import ConfigError, RunError
 from companysim.serve.app import application
+from companysim.serve.database import companies_of
 from companysim.serve.guard import LOOPBACK
 from companysim.workspace import CONFIG
 
@@ -28,7 +29,10 @@ def find_runs(root: Path) -> dict[str, Path]:
     root = root.resolve()
     if not _is_run(root):
         raise RunError(f"no finished run in {root}: make one with `companysim run --out {root}`")
-    beside = sorted(path for path in root.parent.iterdir() if path != root and _is_run(path))
+    try:
+        beside = sorted(path for path in root.parent.iterdir() if path != root and _is_run(path))
+    except OSError:  # a folder one may enter but not list
+        beside = []
     return {path.name: path for path in (root, *beside)}
 
 
@@ -98,4 +102,5 @@ def listen(
 
 
 def _is_run(path: Path) -> bool:
-    return (path / "summary.json").is_file() and (path / CONFIG).is_file()
+    """Whether a folder holds a finished run; other programs have a summary.json and a config.yaml too."""
+    return companies_of(path) is not None and (path / CONFIG).is_file()

@@ -29,8 +29,8 @@ def _text(*checks: pa.Check, **options: Any) -> pa.Column:
     return pa.Column(str, list(checks), coerce=True, **options)
 
 
-def _key(**options: Any) -> pa.Column:
-    return _text(pa.Check.str_length(min_value=1), **options)
+def _key(*checks: pa.Check, **options: Any) -> pa.Column:
+    return _text(pa.Check.str_length(min_value=1), *checks, **options)
 
 
 def _number(*checks: pa.Check, **options: Any) -> pa.Column:
@@ -38,6 +38,8 @@ def _number(*checks: pa.Check, **options: Any) -> pa.Column:
 
 
 _CIK = pa.Column(int, pa.Check.gt(0), coerce=True)
+_TICKER = pa.Check.str_matches(r"^\S*$", name="ticker")
+"""Lists of a run's companies are tickers with a space between them."""
 _SIC = pa.Check.str_matches(r"^([0-9]{4})?$", name="sic")
 _GICS = pa.Check.str_matches(r"^([0-9]{8})?$", name="gics")
 
@@ -60,7 +62,7 @@ TEXTS = pa.DataFrameSchema(
 """What encoding needs of filings; a text may be empty, which encoding records as a failure."""
 COMPANIES = pa.DataFrameSchema(
     {
-        "ticker": _key(**_ONCE),
+        "ticker": _key(_TICKER, **_ONCE),
         "cik": _CIK,
         "company": _text(),
         "sic": _text(_SIC, nullable=True),

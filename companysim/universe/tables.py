@@ -28,6 +28,7 @@ _RULES = {
     "simple": "a simple return is above -1 (write -0.05 for -5 %)",
     "finite": "it must be a finite number",
     "past": "it lies in the future",
+    "ticker": "a ticker has no white space (write BRK.B, and the same in every table)",
     "sic": "a SIC code has four digits and a GICS code eight, or leave it empty",
     "gics": "a SIC code has four digits and a GICS code eight, or leave it empty",
     "in_range": "it is out of range",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import companysim as cs
 from tests.report.world import HOSTILE
 
 pytestmark = pytest.mark.browser
+MINUS = "\N{MINUS SIGN}"
 SIZES = {"desk": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
 
 
@@ -40,6 +42,24 @@ def test_it_opens_small_and_alone(run: cs.Run, report: Any, open_page: Any) -> N
     for name in ("frontier", "theta", "equity", "drawdown"):
         assert report.locator(f"[data-chart={name}] path.line").count() >= 3
     assert all(request.startswith("file://") and request.endswith("report.html") for request in open_page.requests)
+
+
+@pytest.mark.parametrize("size", ["desk", "phone"])
+def test_labels_of_an_axis_are_the_values_of_its_ticks(report: Any, size: str) -> None:
+    report.set_viewport_size(SIZES[size])
+    report.wait_for_timeout(200)
+    for name in ("frontier", "theta", "equity", "drawdown"):
+        rows = report.locator(f"[data-chart={name}] text.tick[text-anchor=end]").all_text_contents()
+        values = [float(text.replace(MINUS, "-")) for text in rows if not re.search("[a-z]", text) and text]
+        assert len(values) >= 3
+        steps = {round(after - before, 9) for before, after in pairwise(values)}
+        assert len(steps) == 1, (name, rows)
+        assert steps.pop() > 0
+    spaced = "((low, high) => { const t = ticks(low, high, 7); return t.map(plain(digits(t))); })"
+    assert report.evaluate(f"{spaced}(0.31, 0.62)") == ["0.35", "0.40", "0.45", "0.50", "0.55", "0.60"]
+    assert report.evaluate(f"{spaced}(0, 0.7)") == ["0.0", "0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7"]
+    percents = [text.replace(MINUS, "-") for text in report.evaluate(f"{spaced}(-20, 15)")]
+    assert percents == ["-20", "-15", "-10", "-5", "0", "5", "10", "15"]
 
 
 def test_search_shows_the_peers_of_the_run(run: cs.Run, report: Any, first: str) -> None:
@@ -149,6 +169,19 @@ def test_pages_of_clusters_and_latents(run: cs.Run, report: Any) -> None:
     report.get_by_role("heading", name=f"Cluster {named}").wait_for()
     report.get_by_role("link", name="← report").click()
     assert report.locator("#report").is_visible()
+
+
+def test_things_are_counted_in_words(report: Any) -> None:
+    assert report.evaluate("[0, 1, 2].map((n) => counted(n, 'time'))") == ["0 times", "1 time", "2 times"]
+    assert report.evaluate("counted(1, 'company', 'companies')") == "1 company"
+    titles = report.evaluate("[...histogram([1, 2], 1).querySelectorAll('title')].map((title) => title.textContent)")
+    assert [title.split(",")[0] for title in titles] == ["1 company", "2 companies"]
+    report.evaluate("map.groups = [{ name: 'all but one', size: spot.length - 1, kind: 0 }]; drawLegend()")
+    assert report.locator("#legend p").inner_text().startswith("1 company in no group (small dot).")
+    once = report.evaluate("Object.entries(data.latents).find(([, latent]) => latent.named === 1)?.[0] ?? null")
+    if once is not None:
+        report.evaluate(f"location.hash = 'latent/{once}'")
+        assert "1 time\n" in report.locator("#page dl").inner_text() + "\n"
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,12 @@ def test_return_correlations_are_means_of_pairs(world: tuple[Corpus, np.ndarray,
     silent = explain_cluster(made, vectors, clusters, 0)
     assert silent.mean_correlation is None
     assert "correlation" not in silent.headline()
+    table[:5, :5] = np.nan  # no member has a price
+    unknown = explain_cluster(made, vectors, clusters, 0, correlations=table)
+    assert (unknown.mean_correlation, unknown.usual_correlation) == (None, pytest.approx(0.2))
+    assert "correlation" not in unknown.headline()
+    facts, _ = cluster_tables(made, vectors, clusters, table)
+    assert facts["mean_correlation"].isna().tolist() == [True, False]
 
 
 def test_codes_are_counted_and_named(world: tuple[Corpus, np.ndarray, pd.DataFrame]) -> None:
@@ -109,9 +115,9 @@ def test_a_cluster_of_two_has_no_outliers_and_a_lone_company_no_cluster(
     assert found.outliers.empty
     assert found.outliers_sentence() == ""
     assert found.members["nearest"].tolist() == [-1, -1]  # there is no other cluster
-    with pytest.raises(DataError, match=r"D5 is a cluster of its own.*companysim peers D5"):
-        require_cluster(clusters, "D5")
-    assert require_cluster(clusters, "D1") == 0
+    with pytest.raises(DataError, match=r"D5 is in no sic cluster of two or more: `companysim peers D5`"):
+        require_cluster(clusters, "D5", "sic")
+    assert require_cluster(clusters, "D1", "sic") == 0
 
 
 def test_unknown_clusters_and_counts_are_refused(world: tuple[Corpus, np.ndarray, pd.DataFrame]) -> None:

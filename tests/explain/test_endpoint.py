@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -107,6 +108,22 @@ def test_no_key_is_sent_where_there_is_none(
     service.script = [answer("x")]
     ask()
     assert "Authorization" not in service.seen[0][1]
+
+
+@pytest.mark.parametrize("key", ["sk-secret\nsecond", "sk-secret€", "sk-secret\tx", "sk-secret\udc80"])
+def test_a_key_no_header_can_hold_is_refused_unquoted(
+    service: Service, ask: Callable[[], str], monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setenv(KEY, key)
+    for call in (lambda: endpoint(service.url, "little-model"), ask):
+        with pytest.raises(ConfigError, match="set it again") as caught:
+            call()
+        assert "sk-secret" not in "".join(traceback.format_exception(caught.value))
+    assert service.seen == []
+    monkeypatch.setenv(KEY, f" {SECRET}\n")  # as a file read into the environment ends
+    service.script = [answer("x")]
+    ask()
+    assert service.seen[0][1]["Authorization"] == f"Bearer {SECRET}"
 
 
 def test_a_refused_key_is_not_tried_again_nor_repeated(service: Service, ask: Callable[[], str]) -> None:

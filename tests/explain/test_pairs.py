@@ -101,6 +101,34 @@ def test_a_pair_without_common_latents_is_said_to_have_none() -> None:
     assert found.verdict() in found.summary()
 
 
+def test_of_a_similarity_that_latents_exceed_there_are_no_shares(rng: np.random.Generator) -> None:
+    """Standardised rows have contributions of both signs: a share of what is left of them says nothing."""
+    matrix = rng.random((12, 30)) * (rng.random((12, 30)) < 0.4)
+    made = corpus(matrix, estimator=PcaCosine(0.99))
+    similarity = made.estimator.transform(made.matrix)
+    similarity = similarity @ similarity.T
+    first, second = np.triu_indices(12, 1)
+    order = np.argsort(np.abs(similarity[first, second]))
+    pairs = list(zip(first[order].tolist(), second[order].tolist(), strict=True))
+    negative = next(pair for pair in pairs if similarity[pair] < 0)
+    small = next(pair for pair in pairs if similarity[pair] > 0)
+    for pair in (negative, small):
+        found = explain_pair(made, *pair)
+        assert len(found.side("shared"))
+        assert found.table["share"].isna().all()
+        assert found.measure("shared") == "contribution"
+        row = found.side("shared").to_dict("records")[0]
+        assert f"(latent {row['latent']}, terms; contribution +{row['contribution']:.4f})" in found.summary()
+        assert "%" not in found.summary()
+        assert "nan" not in found.summary()
+    usual = explain_pair(corpus(MATRIX), 0, 1)
+    row = usual.side("shared").to_dict("records")[0]
+    assert (usual.measure("shared"), usual.figure("shared", row)) == ("share", f"{100 * row['share']:.1f}%")
+    assert usual.table["share"].between(0, 1).all()
+    alone = explain_pair(corpus(np.array([[0.3, 0, 0], [0.7, 0, 0], [0, 1, 1]])), 0, 1)
+    assert alone.side("shared")["share"].tolist() == pytest.approx([1])
+
+
 def test_k_limits_each_side_and_is_checked(rng: np.random.Generator) -> None:
     made = corpus(rng.random((5, 40)))
     assert len(explain_pair(made, 0, 1, k=3).side("shared")) == 3
@@ -134,11 +162,13 @@ def test_frame_and_summary_hold_everything() -> None:
 def test_shared_latents_count_what_exceeds_the_usual() -> None:
     first, second = np.array([0.9, 0.4, 0.1, 0.0]), np.array([0.9, 0.5, 0.2, 0.7])
     usual = np.array([0.9, 0.1, 0.1, 0.0])  # everyone has latent 0
-    assert shared_latents(first, second, usual).tolist() == [1, 2]
-    assert shared_latents(first, second, usual, count=1).tolist() == [1]
+    for one, other in ((first, second), (second, first)):
+        row = sp.csr_array(other[None])
+        assert shared_latents(one, row, usual).tolist() == [1, 2]
+        assert shared_latents(one, row, usual, count=1).tolist() == [1]
 
 
 def test_unit_latents_have_norm_one_and_empty_rows_stay_empty() -> None:
     unit = unit_latents(sp.csr_array(np.array([[3.0, 4.0], [0.0, 0.0]])))
-    assert unit[0] == pytest.approx([0.6, 0.8])
-    assert not unit[1].any()
+    assert unit.toarray().ravel() == pytest.approx([0.6, 0.8, 0, 0])
+    assert unit.nnz == 2  # as sparse as it came

@@ -109,6 +109,16 @@ def test_every_member_is_held_out_once(rng: np.random.Generator, monkeypatch: py
     assert sum(12 - inside for inside in seen) == 12
 
 
+def test_a_group_with_little_of_everything_has_a_rule() -> None:
+    """Its only latent fires less than in others and so comes after all those that fire in no member."""
+    strength = np.zeros((40, rules.POOL + 40))
+    strength[5 + np.arange(rules.POOL + 39) % 35, np.arange(rules.POOL + 39)] = 1
+    strength[:, -1] = np.arange(40) + 0.5
+    rule = smallest_rule(sp.csr_array(strength), np.arange(40) < 5)
+    assert [condition.latent for condition in rule.conditions] == [rules.POOL + 39]
+    assert rule.recall == 1
+
+
 def test_one_row_has_a_rule_but_nothing_to_hold_out() -> None:
     strength = sp.csr_array(np.eye(4))
     members = np.arange(4) == 2

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import pandas as pd
 from rich.console import Console
 
 from companysim.report.console import (
+    ConsoleReporter,
     backtest_sentence,
     backtest_table,
     benchmark_sentence,
     benchmark_table,
+    robust_sentence,
     shorten,
+    table,
     years_table,
 )
 
@@ -53,6 +57,12 @@ def test_a_lead_whose_interval_holds_zero_may_be_chance() -> None:
     assert "which may be chance" in sentence
 
 
+def test_components_are_counted_in_words() -> None:
+    robust = {"components": {"sae": 0.4, "sic": 0.3}}
+    assert robust_sentence(robust, 1).startswith("with 1 principal component taken out")
+    assert robust_sentence(robust, 3).startswith("with 3 principal components taken out")
+
+
 def test_no_verified_code_is_said_and_shown_as_dashes() -> None:
     rows = [row("sae", None, [None, None]), row("sic", None, [None, None], mean_correlation=None, ci95=[None, None])]
     assert "No company has a verified code" in benchmark_sentence(rows)
@@ -72,6 +82,9 @@ def test_backtest_without_a_trade_is_shown_as_dashes_and_never_a_winner() -> Non
     assert "0.05 for SAE latents" in backtest_sentence([empty, winner])
     assert "Of the 9 that passed the test, 2 survive" in backtest_sentence([empty, winner])
     assert "best of 2 worthless trials" in backtest_sentence([empty, winner])
+    one = winner | {"discoveries": 1, "trials": 1}
+    assert "1 survives control" in backtest_sentence([empty, one])
+    assert "best of 1 worthless trial would show" in backtest_sentence([one])
     assert printed(backtest_table([empty], "2012", "2016")).count(" - ") >= 3
 
 
@@ -85,6 +98,16 @@ def test_years_are_rows_and_methods_columns() -> None:
         ["2014", "1.00%", "0.00%", "4"],
         ["2015", "-2.00%", "5.00%", "6"],
     ]
+
+
+def test_text_is_no_markup() -> None:
+    name = "[/b] [reserved] :bank:"
+    shown = printed(table(name, [name, "other"], [[name, name]]))
+    assert shown.count(name) == 4
+    stream = io.StringIO()
+    with ConsoleReporter(Console(file=stream, width=200)) as reporter:
+        reporter.say(f"{name} could not be encoded")
+    assert f"{name} could not be encoded" in stream.getvalue()
 
 
 def test_shorten_counts_what_it_leaves_out() -> None:

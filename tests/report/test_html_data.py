@@ -15,7 +15,6 @@ import companysim as cs
 from companysim.encoding.encode import clean
 from companysim.report.html.companies import division, sector
 from companysim.report.html.layout import layout
-from companysim.report.html.material import Material
 from companysim.report.html.page import page_data
 
 
@@ -77,7 +76,7 @@ def test_clusters_correlations_average_to_mc(tiny_run: cs.Run, data: dict[str, A
 
 
 def test_pages_of_latents_count_and_quote_what_is_there(tiny_run: cs.Run, data: dict[str, Any]) -> None:
-    columns = Material(tiny_run).latents.toarray()
+    columns = tiny_run.latents.toarray()
     texts = [clean(text) for text in tiny_run.companies["text"]]
     passages = 0
     for number, latent in data["latents"].items():
@@ -131,8 +130,9 @@ def test_explanations_are_those_of_the_run(tiny_run: cs.Run, tmp_path: Path) -> 
 def test_codes_have_names() -> None:
     codes = ("0100", "1311", "1521", "3571", "4911", "5045", "5311", "6021", "7372", "9111", "9999", "")
     assert [division(code) for code in codes] == [
-        "Agriculture", "Mining", "Construction", "Manufacturing", "Transport and utilities", "Wholesale", "Retail",
-        "Finance", "Services", "Public administration", "", "",
+        "Agriculture, forestry and fishing", "Mining", "Construction", "Manufacturing",
+        "Transportation, communications, electric, gas and sanitary services", "Wholesale trade", "Retail trade",
+        "Finance, insurance and real estate", "Services", *["Public administration and nonclassifiable"] * 2, "",
     ]  # fmt: skip
     assert [sector(code) for code in ("45202030", "60101010", "")] == ["Information Technology", "Real Estate", ""]
 

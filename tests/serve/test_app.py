@@ -37,6 +37,53 @@ def test_runs_beside_are_found(root: Path, runs: dict[str, Path]) -> None:
         find_runs(root.parent / "no run")
 
 
+@pytest.mark.parametrize(
+    "summary", ['{"loss": 1}', "[1]", "no json", '{"universe": 4}', '{"universe": {"companies": "many"}}', "\udcff"]
+)
+def test_folders_of_other_programs_are_no_runs(root: Path, summary: str) -> None:
+    other = root.parent / "other"
+    (root.parent / "loop").symlink_to(root.parent / "loop")
+    other.mkdir()
+    (other / "config.yaml").write_text("loss: 1\n")
+    (other / "summary.json").write_bytes(summary.encode("utf-8", "surrogateescape"))
+    assert list(find_runs(root)) == ["it's a run"]
+    with pytest.raises(RunError, match="no finished run"):
+        find_runs(other)
+
+
+def test_folders_one_may_not_read_are_no_runs(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the system says it to all but its administrator, who may read anything."""
+    made(root.parent / "locked")
+    for name in ("open", "stat"):
+
+        def refused(path: Path, *options: object, real: object = getattr(Path, name), **more: object) -> object:
+            if "locked" in path.parts:
+                raise PermissionError(13, "Permission denied", str(path))
+            return real(path, *options, **more)  # type: ignore[operator]
+
+        monkeypatch.setattr(Path, name, refused)
+    with pytest.raises(PermissionError):
+        (root.parent / "locked" / "summary.json").is_file()
+    assert list(find_runs(root)) == ["it's a run"]
+    real_iterdir = Path.iterdir
+
+    def unlisted(path: Path) -> object:
+        if path == root.parent.resolve():
+            raise PermissionError(13, "Permission denied", str(path))
+        return real_iterdir(path)
+
+    monkeypatch.setattr(Path, "iterdir", unlisted)
+    assert list(find_runs(root)) == ["it's a run"]
+
+
+def test_a_run_that_is_made_anew_is_left_out_meanwhile(client: TestClient, runs: dict[str, Path]) -> None:
+    (runs["second"] / "summary.json").unlink()
+    assert [run["name"] for run in client.get("/api/runs").json()["runs"]] == ["it's a run"]
+    (runs["it's a run"] / "summary.json").unlink()
+    answer = client.get("/api/runs")
+    assert (answer.status_code, answer.json()["error"][:23]) == (404, "no run here is finished")
+
+
 def test_the_page_and_what_it_asks(client: TestClient) -> None:
     assert "<title>companysim</title>" in client.get("/").text
     assert client.get("/page.js").headers["content-type"].startswith("text/javascript")

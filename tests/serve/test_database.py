@@ -71,6 +71,21 @@ def test_sort_and_turn_pages(tables: Tables) -> None:
             tables.page("companies", limit=limit, offset=offset)
 
 
+@pytest.mark.parametrize("name", ["companies", "benchmark"])
+@pytest.mark.parametrize("descending", [False, True])
+def test_pages_of_rows_that_tie_hold_every_row_once(tables: Tables, root: Path, name: str, descending: bool) -> None:
+    table = pd.DataFrame({"number": range(400), "grouping": ["a", "b"] * 200, "odd": [1.5, None] * 200})
+    table = table.sample(frac=1, random_state=1)
+    table.to_parquet(root / "universe" / "companies.parquet")
+    table.to_csv(root / "benchmark" / "test.csv", index=False)
+    for sort in ("grouping", "odd"):
+        pages = [
+            tables.page(name, sort=sort, descending=descending, limit=30, offset=offset).rows
+            for offset in range(0, 400, 30)
+        ]
+        assert sorted(row[0] for page in pages for row in page) == list(range(400))
+
+
 def test_exports_read_back(tables: Tables, root: Path) -> None:
     whole = pd.read_parquet(root / "universe" / "companies.parquet")
     back = pd.read_parquet(io.BytesIO(tables.export("companies", "parquet")))

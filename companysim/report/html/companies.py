@@ -7,45 +7,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from companysim.explain import shared_latents
+from companysim.explain.clusters import GICS_SECTORS
 from companysim.report.html.layout import layout
 from companysim.report.html.material import Material
+from companysim.results import REASONS
+from companysim.universe.sic import DIVISIONS, place
 
 PEERS = 10
-REASONS = 2
 DESCRIPTIONS = 2_500_000
 """Characters all descriptions together may take, so that the file stays below 8 MB."""
-GICS_SECTORS = {
-    "10": "Energy",
-    "15": "Materials",
-    "20": "Industrials",
-    "25": "Consumer Discretionary",
-    "30": "Consumer Staples",
-    "35": "Health Care",
-    "40": "Financials",
-    "45": "Information Technology",
-    "50": "Communication Services",
-    "55": "Utilities",
-    "60": "Real Estate",
-}
-SIC_DIVISIONS = (
-    (1, 9, "Agriculture"),
-    (10, 14, "Mining"),
-    (15, 17, "Construction"),
-    (20, 39, "Manufacturing"),
-    (40, 49, "Transport and utilities"),
-    (50, 51, "Wholesale"),
-    (52, 59, "Retail"),
-    (60, 67, "Finance"),
-    (70, 89, "Services"),
-    (91, 97, "Public administration"),
-)
-"""First and last two-digit major group of each division of the Standard Industrial Classification (OSHA's manual)."""
 
 
 def division(sic: str) -> str:
-    """Name of the division a SIC code belongs to; empty without a code, or where no division holds it."""
-    group = int(sic[:2]) if sic else -1
-    return next((name for first, last, name in SIC_DIVISIONS if first <= group <= last), "")
+    """Name of the division a SIC code belongs to; empty without a code."""
+    letter = place(sic).division
+    return DIVISIONS[letter][0] if letter else ""
 
 
 def sector(gics: str) -> str:
@@ -78,12 +55,12 @@ def company_rows(material: Material, clusters: dict[str, int], seed: int) -> lis
             "sector": sector(row["gics"]),
             "cluster": clusters.get(row["ticker"], -1),
             "text": _cut(" ".join(row["text"].split()), room),
-            "latents": outstanding(material, place),
+            "latents": outstanding(material, i),
             "filed": f"{pd.Timestamp(row['filed']):%Y-%m-%d}",
-            "x": round(float(places[place, 0]), 4),
-            "y": round(float(places[place, 1]), 4),
+            "x": round(float(places[i, 0]), 4),
+            "y": round(float(places[i, 1]), 4),
         }
-        for place, row in enumerate(companies.to_dict("records"))
+        for i, row in enumerate(companies.to_dict("records"))
     ]
 
 
@@ -96,7 +73,8 @@ def peer_rows(material: Material, count: int = PEERS) -> list[list[dict[str, Any
         By company: ``i`` (row of the peer), ``s`` (similarity), ``r`` (correlation of daily returns, None without
         one), ``why`` (latents).
     """
-    tickers, latents = material.run.companies["ticker"], material.latents
+    run = material.run
+    tickers, latents = run.companies["ticker"], run.latents
     found = []
     for row, values in enumerate(material.similarity):
         order = [int(i) for i in np.lexsort((tickers, -values)) if i != row][:count]
@@ -106,8 +84,8 @@ def peer_rows(material: Material, count: int = PEERS) -> list[list[dict[str, Any
                 {
                     "i": i,
                     "s": round(float(values[i]), 6),
-                    "r": _finite(material.daily[row, i]),
-                    "why": shared(own, material, i),
+                    "r": _finite(run.correlations[row, i]),
+                    "why": shared_latents(own, latents[[i]], run.usual_latents, REASONS).tolist(),
                 }
                 for i in order
             ]
@@ -117,22 +95,9 @@ def peer_rows(material: Material, count: int = PEERS) -> list[list[dict[str, Any
 
 def outstanding(material: Material, row: int, count: int = 3) -> list[int]:
     """Latents whose weight in a description is most above the mean over companies, strongest first."""
-    start, stop = material.latents.indptr[row : row + 2]
-    active = material.latents.indices[start:stop]
-    excess = material.latents.data[start:stop] - material.usual[active]
+    own = material.run.latents[[row]]
+    active, excess = own.indices, own.data - material.run.usual_latents[own.indices]
     return [int(active[j]) for j in np.argsort(-excess, kind="stable")[:count] if excess[j] > 0]
-
-
-def shared(own: np.ndarray, material: Material, other: int) -> list[int]:
-    """`companysim.explain.shared_latents` of a company and a row of `Material.latents`, without a dense matrix.
-
-    A latent the other company lacks adds ``-mean_j^2`` to the excess and is never among the reasons.
-    """
-    start, stop = material.latents.indptr[other : other + 2]
-    active = material.latents.indices[start:stop]
-    excess = own[active] * material.latents.data[start:stop] - material.usual[active] ** 2
-    order = np.argsort(-excess, kind="stable")[:REASONS]
-    return [int(active[j]) for j in order if excess[j] > 0]
 
 
 def _finite(value: float) -> float | None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from companysim.report.html.material import Material, read_table
-from companysim.results import CLUSTERS
+from companysim.report.html.material import Material
 
 DEFINING = 6
 """Latents named for each cluster."""
@@ -28,7 +27,7 @@ def cluster_rows(material: Material) -> list[dict[str, Any]]:
     latents = {
         number: rows[["latent", "inside", "outside"]].to_dict("records") for number, rows in defining.groupby("cluster")
     }
-    table = read_table(run, f"explain/{CLUSTERS}").sort_values("cluster")
+    table = run.cluster_rules.sort_values("cluster")
     table = table.round(dict.fromkeys(FIGURES, 6)).astype(object)
     return [
         {

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from companysim.encoding.encode import clean
-from companysim.report.html.material import Material, read_table
+from companysim.report.html.material import Material
 
 PAGES = 400
 SNIPPETS = 8
@@ -46,7 +46,7 @@ def latent_rows(
         for latent in cluster["latents"]:
             defines.setdefault(latent["latent"], []).append(number)
     wanted = sorted({*named, *defines}, key=lambda latent: (latent not in defines, -named[latent], latent))[:PAGES]
-    labels, columns = material.run.labels.set_index("latent"), material.latents.tocsc()
+    labels, columns = material.run.labels.set_index("latent"), material.run.latents.tocsc()
     snippets = _snippets(material, wanted)
     found = {}
     for latent in sorted(wanted):
@@ -82,7 +82,7 @@ def _known(value: float) -> float | None:
 
 def _snippets(material: Material, latents: list[int]) -> dict[int, list[dict[str, Any]]]:
     """Strongest passages by latent: ``i`` (company), ``v`` (peak activation), text before, at and after the peak."""
-    table = read_table(material.run, "encoding/snippets.parquet")
+    table = material.run.snippets
     table = table[table["latent"].isin(latents)].sort_values(["latent", "rank"]).groupby("latent").head(SNIPPETS)
     place = {filing: row for row, filing in enumerate(material.run.companies["filing_id"])}
     texts = {filing: clean(material.run.companies["text"].iloc[row]) for filing, row in place.items()}

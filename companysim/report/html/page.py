@@ -27,6 +27,7 @@ from companysim.report.html.latents import latent_rows, spare_labels
 from companysim.report.html.material import Material
 from companysim.report.html.series import equity_series, frontier_series, theta_series
 from companysim.results import Run
+from companysim.universe.sources.edgar_download import writing
 from companysim.workspace import write_text
 
 SCRIPTS = ("dom.js", "chart.js", "plots.js", "map.js", "search.js", "company.js", "pages.js", "main.js")
@@ -49,10 +50,11 @@ def write_report(run: Run, path: str | Path) -> Path:
     Raises
     ------
     RunError
-        If a file of the run is missing or damaged.
+        If a file of the run is missing or damaged, or `path` cannot be written.
     """
-    target = Path(path)
-    write_text(target, render(run))
+    target, text = Path(path), render(run)
+    with writing(target):
+        write_text(target, text)
     return target
 
 

@@ -11,6 +11,9 @@ function ticks(low, high, count) {
   return found;
 }
 
+// Digits that tell evenly spaced ticks apart; the summand undoes the rounding of their difference.
+const digits = (marks) => (marks.length > 1 ? Math.max(0, -Math.floor(Math.log10(marks[1] - marks[0]) + 1e-9)) : 1);
+
 function logTicks(low, high) {
   const found = [];
   for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power += 1) {
@@ -40,17 +43,19 @@ function lineChart(box, spec) {
   const root = svg("svg", { viewBox: `0 0 ${width} ${height}`, class: "plot", tabindex: "0", role: "img", "aria-label": spec.label });
 
   const xTicks = spec.x.date ? yearTicks(x0, x1) : spec.x.log ? logTicks(x0, x1) : ticks(x0, x1, Math.max(3, Math.floor(width / 110)));
+  const writeX = spec.x.format || plain(digits(xTicks));
   let last = -Infinity;
   for (const tick of xTicks) {
     const x = px(tick);
     root.append(svg("line", { class: "grid", x1: x, x2: x, y1: edge.top, y2: height - edge.bottom }));
     if (x - last < 34) continue;
-    root.append(svg("text", { class: "tick", x, y: height - edge.bottom + 16, "text-anchor": "middle" }, spec.x.format(tick)));
+    root.append(svg("text", { class: "tick", x, y: height - edge.bottom + 16, "text-anchor": "middle" }, writeX(tick)));
     last = x;
   }
-  for (const tick of ticks(y0, y1, 7)) {
+  const yTicks = ticks(y0, y1, 7), writeY = plain(digits(yTicks));
+  for (const tick of yTicks) {
     root.append(svg("line", { class: "grid", x1: edge.left, x2: width - edge.right, y1: py(tick), y2: py(tick) }));
-    root.append(svg("text", { class: "tick", x: edge.left - 6, y: py(tick) + 4, "text-anchor": "end" }, spec.y.format(tick)));
+    root.append(svg("text", { class: "tick", x: edge.left - 6, y: py(tick) + 4, "text-anchor": "end" }, writeY(tick)));
   }
   root.append(svg("text", { class: "axis", x: (edge.left + width - edge.right) / 2, y: height - 6, "text-anchor": "middle" }, spec.x.label));
   if (spec.level) {
@@ -117,7 +122,7 @@ function histogram(bins, top) {
   const root = svg("svg", { viewBox: `0 0 ${width} ${height}`, class: "plot bars", role: "img", "aria-label": `Companies by value, from 0 to ${figure(top)}` });
   bins.forEach((count, k) => {
     const tall = (count / most) * (base - 18);
-    root.append(svg("rect", { x: k * room + 1, y: base - tall, width: room - 2, height: tall }, svg("title", {}, `${count} companies, ${figure((k * top) / bins.length)} to ${figure(((k + 1) * top) / bins.length)}`)));
+    root.append(svg("rect", { x: k * room + 1, y: base - tall, width: room - 2, height: tall }, svg("title", {}, `${counted(count, "company", "companies")}, ${figure((k * top) / bins.length)} to ${figure(((k + 1) * top) / bins.length)}`)));
     if (count) root.append(svg("text", { class: "tick", x: (k + 0.5) * room, y: base - tall - 4, "text-anchor": "middle" }, String(count)));
   });
   root.append(svg("line", { class: "level", x1: 0, x2: width, y1: base, y2: base }));

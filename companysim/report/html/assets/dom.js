@@ -18,6 +18,8 @@ const svg = (name, attributes, ...children) => filled(document.createElementNS(S
 const figure = (value, digits = 3) => (value === null || value === undefined ? "–" : value.toFixed(digits).replace("-", "−"));
 const percent = (value, digits = 0) => (value === null || value === undefined ? "–" : `${figure(100 * value, digits)} %`);
 
+const counted = (count, one, many = `${one}s`) => `${count} ${count === 1 ? one : many}`;
+
 // Colours and shapes: both differ, so that no reader depends on colour.
 const COLOURS = 7;
 const SHAPES = [

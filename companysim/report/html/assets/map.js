@@ -98,7 +98,7 @@ function drawLegend() {
   byId("legend").replaceChildren(
     el("ul", {}, shown.map(entry)),
     rest.length ? el("details", {}, el("summary", {}, `${rest.length} more`), el("ul", {}, rest.map(entry))) : "",
-    el("p", { class: "quiet" }, `${spot.length - grouped} companies in no group (small dots). Press a group to see it alone.`),
+    el("p", { class: "quiet" }, `${counted(spot.length - grouped, "company", "companies")} in no group (small ${spot.length - grouped === 1 ? "dot" : "dots"}). Press a group to see it alone.`),
   );
 }
 

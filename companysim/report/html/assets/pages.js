@@ -59,7 +59,7 @@ function latentPage(number) {
   const made = METHODS[latent.method] || latent.method;
   return [
     back(), el("h1", {}, `Latent ${number}: ${latent.label || "no label"}`),
-    definitions([["label made from", made], ...(latent.support === null ? [] : [["support of the label", `its terms occur in ${percent(latent.support)} of the passages`]]), ["active in", `${latent.active} of ${data.companies.length} companies`], ["reason for peers", `${latent.named} times`]]),
+    definitions([["label made from", made], ...(latent.support === null ? [] : [["support of the label", `its terms occur in ${percent(latent.support)} of the passages`]]), ["active in", `${latent.active} of ${data.companies.length} companies`], ["reason for peers", counted(latent.named, "time")]]),
     el("p", {}, "Defines ", latent.clusters.length ? latent.clusters.map((k) => el("a", { class: "chip", href: `#cluster/${k}` }, `cluster ${k}`)) : "no cluster"),
     el("h2", {}, "Its values"), el("p", { class: "quiet" }, "Companies in whose description it is active, by its weight there (its entry of the description's unit vector)."), histogram(latent.bins, latent.top),
     el("h2", {}, "Strongest passages"), el("p", { class: "quiet" }, "The token on which it fires most is marked; one passage a company."),

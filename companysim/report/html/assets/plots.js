@@ -12,7 +12,7 @@ const PLOTS = {
       lines: Object.entries(lines).map(([name, y]) => method(name, x, y)),
       level: { value: all, name: "all pairs" },
       x: { log: true, label: "share of all pairs looked at, %", format: (value) => String(+value.toPrecision(2)), read: (value) => `${+value.toPrecision(3)} % of pairs` },
-      y: { format: plain(1), read: plain(3) },
+      y: { read: plain(3) },
     };
   },
   theta() {
@@ -21,8 +21,8 @@ const PLOTS = {
     return {
       label: "MC, pair-weighted correlation and coverage at every threshold",
       lines: [line("MC", "mean_correlation", 0, "", true), line("pair-weighted", "pair_weighted", 1, "", false), line("coverage", "coverage", 2, "6 3", false)],
-      x: { label: "theta (cosine distance)", format: plain(2), read: (value) => `theta ${figure(value, 4)}` },
-      y: { format: plain(1), read: plain(3) },
+      x: { label: "theta (cosine distance)", read: (value) => `theta ${figure(value, 4)}` },
+      y: { read: plain(3) },
     };
   },
   equity: () => books("net", "Cumulative net return of every book"),
@@ -36,7 +36,7 @@ function books(key, text) {
     lines: Object.entries(data.equity.books).map(([name, book]) => method(name, x, book[key].map((value) => 100 * value))),
     level: { value: 0, name: "" },
     x: { date: true, label: "", format: (value) => String(new Date(value).getUTCFullYear()), read: day },
-    y: { format: plain(1), read: (value) => `${figure(value, 2)} %` },
+    y: { read: (value) => `${figure(value, 2)} %` },
   };
 }
 
