@@ -52,8 +52,7 @@ def backtest(
     from companysim.report.console import ConsoleReporter
     from companysim.trading import compare
     from companysim.trading.inputs import check_tickers, read_groups, read_prices
-    from companysim.universe.sources.edgar_download import writing
-    from companysim.workspace import write_csv, write_parquet
+    from companysim.workspace import write_csv, write_parquet, writing
 
     table, volume = read_prices(prices)
     groupings = read_groups(groups)

@@ -24,9 +24,8 @@ def classifications(
     from companysim.errors import counted
     from companysim.universe.classifications import classify, with_gics
     from companysim.universe.schemas import COMPANIES, codes_schema
-    from companysim.universe.sources.edgar_download import writing
     from companysim.universe.tables import check_table, read_frame, read_table
-    from companysim.workspace import write_csv, write_parquet
+    from companysim.workspace import write_csv, write_parquet, writing
 
     table = read_table(companies, COMPANIES)
     if gics is not None:

@@ -24,10 +24,9 @@ def factors(
     from companysim.benchmark import read_factors
     from companysim.benchmark.factors import RISK_FREE
     from companysim.universe.schemas import factors_schema
-    from companysim.universe.sources.edgar_download import writing
     from companysim.universe.sources.french import LIBRARY, fetch_factors
     from companysim.universe.tables import check_table
-    from companysim.workspace import write_parquet
+    from companysim.workspace import write_parquet, writing
 
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)

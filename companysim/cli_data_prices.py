@@ -42,10 +42,9 @@ def prices(
     from companysim.universe.panels import panel
     from companysim.universe.quality import quality
     from companysim.universe.schemas import PRICES
-    from companysim.universe.sources.edgar_download import writing
     from companysim.universe.sources.yahoo import download
     from companysim.universe.tables import read_frame
-    from companysim.workspace import hold, write_csv, write_parquet
+    from companysim.workspace import hold, write_csv, write_parquet, writing
 
     if (from_file is None) == (tickers is None and tickers_file is None):
         raise DataError("give the tickers by --tickers or --tickers-file, or a file of prices by --from-file")

@@ -188,6 +188,17 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Turn what the operating system has against a file below `folder` into a `RunError`."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"cannot write to {folder} ({error.strerror or error}): make room or choose another --out"
+        ) from error
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically."""
     with replacing(path) as temporary:

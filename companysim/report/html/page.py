@@ -27,8 +27,7 @@ from companysim.report.html.latents import latent_rows, spare_labels
 from companysim.report.html.material import Material
 from companysim.report.html.series import equity_series, frontier_series, theta_series
 from companysim.results import Run
-from companysim.universe.sources.edgar_download import writing
-from companysim.workspace import write_text
+from companysim.workspace import write_text, writing
 
 SCRIPTS = ("dom.js", "chart.js", "plots.js", "map.js", "search.js", "company.js", "pages.js", "main.js")
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from companysim.errors import DataError, RunError
+from companysim.errors import DataError
 from companysim.universe.sources.edgar import Edgar
 from companysim.universe.sources.http import DownloadError, RefusedError
 from companysim.universe.sources.submission import fiscal_year
-from companysim.workspace import hold, remove_partial, replacing, write_csv
+from companysim.workspace import hold, remove_partial, replacing, write_csv, writing
 
 RAW, INDEX, SUFFIX = "raw", "index.csv", ".txt.gz"
 INDEX_COLUMNS = ["filing_id", "cik", "ticker", "company", "form", "period", "filed", "status", "reason"]
@@ -84,17 +83,6 @@ def download_filings(
         index["reason"] = [failed.get(name, reason) for name, reason in zip(index.filing_id, index.reason, strict=True)]
         write_csv(folder / INDEX, index)
     return index
-
-
-@contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Turn what the operating system has against a file below `folder` into a `RunError`."""
-    try:
-        yield
-    except OSError as error:
-        raise RunError(
-            f"cannot write to {folder} ({error.strerror or error}): make room or choose another --out"
-        ) from error
 
 
 def _index(edgar: Edgar, tickers: Mapping[str, int | None], years: Collection[int], amendments: bool) -> pd.DataFrame:

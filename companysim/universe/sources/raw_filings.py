@@ -20,10 +20,10 @@ from typing import Any
 import pandas as pd
 
 from companysim.errors import DataError
-from companysim.universe.sources.edgar_download import FAILED, INDEX, KEPT, RAW, writing
+from companysim.universe.sources.edgar_download import FAILED, INDEX, KEPT, RAW
 from companysim.universe.sources.item1 import extract_business
 from companysim.universe.sources.submission import fiscal_year, read_submission
-from companysim.workspace import digest, write_text
+from companysim.workspace import digest, write_text, writing
 
 FILING_COLUMNS = ["filing_id", "cik", "ticker", "company", "fiscal_year", "filed", "text", "form", "period", "sic"]
 COMPANY_COLUMNS = ["ticker", "cik", "company", "sic", "sic_source", "gics", "gics_source"]
