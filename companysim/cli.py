@@ -77,7 +77,7 @@ def _main(
 @resumable
 def run_command(
     config: Annotated[str, typer.Argument(help="A YAML file, or 'sample'.")] = "sample",
-    out: Annotated[Path | None, typer.Option(help="Run directory; runs/<name> by default.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run directory; runs/NAME by default.")] = None,
     as_json: Json = False,
     as_csv: Csv = False,
 ) -> None:

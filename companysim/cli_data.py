@@ -12,6 +12,7 @@ from companysim.cli_data_check import check
 from companysim.cli_data_classifications import classifications
 from companysim.cli_data_factors import factors
 from companysim.cli_data_prices import prices
+from companysim.cli_resumable import resumable
 from companysim.errors import DataError, counted
 
 app = typer.Typer(no_args_is_help=True)
@@ -23,6 +24,7 @@ def _data() -> None:
 
 
 @app.command("filings")
+@resumable
 def filings_command(
     tickers: Annotated[
         str | None, typer.Option(help="Such as AAPL,MSFT; a company of the past with its CIK, LEH=806085.")
@@ -103,7 +105,7 @@ def filings_command(
         raise typer.Exit(1 if strict else 0)
 
 
-app.command("prices")(prices)
+app.command("prices")(resumable(prices))
 app.command("classifications")(classifications)
 app.command("factors")(factors)
 app.command("check")(check)
