@@ -317,6 +317,11 @@ def companies_step(study: Study, profiles: Profiles) -> dict[str, Any]:
                 sae, _ = trained(study, f"companies-{depth}-{width}", corpus_rows, replace(spec, latents=width))
                 summed = _latents(sae, rows, document, len(texts))
                 similarities.setdefault(name, []).append(_cosine(Cosine(), summed))
+        if depth == study.layer:  # those of step 2, to see what more training does
+            similarities[f"SAE, block {depth}, {study.spec.latents:,} latents, twice the tokens"] = [
+                _cosine(Cosine(), _latents(at_layer(study, depth, spec)[0], rows, document, len(texts)))
+                for spec in study.specs()
+            ]
         kept = rows.any(dim=1).numpy()
         means = _pool(document[kept], rows[torch.from_numpy(kept)].numpy(), len(texts))
         similarities[f"residual mean, block {depth}"] = [_cosine(StandardisedCosine(), means)]
