@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,7 +34,7 @@ class Quality:
     fraction_unexplained: float
     l0: float
     dead_share: float
-    density: np.ndarray
+    density: np.ndarray = field(repr=False)
 
 
 def measure(sae: SAE, activations: torch.Tensor) -> Quality:
