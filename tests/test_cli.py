@@ -273,10 +273,17 @@ def test_a_mistake_ends_a_real_process_with_code_2_and_one_sentence(tmp_path: Pa
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+def interruptible() -> None:
+    """Undo what a shell does to what it starts in the background: Ctrl-C would be ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_a_run_that_is_interrupted_says_that_it_resumes(world: Path, tmp_path: Path) -> None:
     target = tmp_path / "out"
     command = [sys.executable, "-m", "companysim", "run", str(world), "--out", str(target)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=interruptible
+    )
     try:
         while not (target / "encoding").exists():
             assert process.poll() is None, process.communicate()

@@ -182,7 +182,7 @@ def test_the_page_of_commands_has_all_of_them_and_their_options(hooks: ModuleTyp
     assert "| `--bootstrap-draws` |" in page
     assert "`--window calendar/after_filing`" in page
     assert "TABLE benchmark/figures/" in page
-    assert "runs/&lt;name&gt;" in page
+    assert "runs/NAME by default" in page
 
 
 def test_the_page_of_settings_has_all_of_them(hooks: ModuleType) -> None:

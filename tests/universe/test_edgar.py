@@ -430,7 +430,14 @@ def test_an_interrupt_does_not_wait_for_the_next_attempt(server: Loopback, tmp_p
     server.answers[CHIP_2015] = Answer(status=429, headers={"Retry-After": "250"})
     command = [sys.executable, "-c", "from companysim.cli_data import app; app()"]
     command += ["filings", "--tickers", "CHP", "--years", "2015", "--out", str(tmp_path), "--identity", IDENTITY]
-    process = subprocess.Popen(command, env=os.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command,
+        env=os.environ,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        # What a shell starts in the background ignores Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 60
     while CHIP_2015 not in server.paths():
         assert process.poll() is None
