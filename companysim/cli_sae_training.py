@@ -43,7 +43,7 @@ def train_command(
     k: Annotated[int, typer.Option("-k", help="Active latents a token.")] = 32,
     tokens: Annotated[int, typer.Option(help="Activations seen in training.")] = 4_000_000,
     batch: Annotated[int, typer.Option(help="Activations a step.")] = 2048,
-    learning_rate: Annotated[float, typer.Option(help="Peak of Adam's rate.")] = 1e-3,
+    learning_rate: Annotated[float, typer.Option(help="Peak of Adam's rate.")] = 3e-3,
     warmup: Annotated[float, typer.Option(help="Share of the steps in which the rate rises.")] = 0.05,
     decay: Annotated[float, typer.Option(help="Share of the steps, at the end, in which it falls to 0.")] = 1 / 3,
     clip: Annotated[float, typer.Option(help="Norm the gradient is clipped to.")] = 1.0,

@@ -41,7 +41,7 @@ def own_latents(own: Own, tokens: Tokens, cache: Path, seen: int = 600_000, seed
     path = cache / f"sae-{own.block}-{own.latents}-{own.k}"
     if not path.is_dir():
         hidden = tokens.hidden(own.block)
-        spec = TrainingSpec(latents=own.latents, k=own.k, tokens=seen, seed=seed)
+        spec = TrainingSpec(latents=own.latents, k=own.k, tokens=seen, learning_rate=1e-3, seed=seed)
 
         def report(record: Record) -> None:
             print(f"{own}: {record.tokens:,} of {seen:,} tokens, {record.unexplained:.3f} unexplained", flush=True)

@@ -24,7 +24,7 @@ from companysim.sae_training.spec import TrainingSpec
 from companysim.universe import FILINGS, bundled, read_table
 from companysim.workspace import write_text
 
-SAMPLE_SAE = TrainingSpec(latents=4096, k=32, tokens=4_000_000)
+SAMPLE_SAE = TrainingSpec(latents=4096, k=32, tokens=4_000_000, learning_rate=1e-3)
 CONFIG = Path(__file__).with_suffix(".yaml")
 
 
@@ -59,7 +59,7 @@ def main(
     stream = ResidualStream(str(control), hook, window=256, overlap=0, batch_tokens=8192, dtype=dtype)
     present = (corpus / "item1_10k.parquet").exists()
     windows = corpus_windows(stream, corpus, seed) if present else sample_windows(stream, seed)
-    spec = TrainingSpec(latents=latents, k=k, tokens=tokens, seed=seed)
+    spec = TrainingSpec(latents=latents, k=k, tokens=tokens, learning_rate=1e-3, seed=seed)
     facts = {
         "model": f"{model} with random weights, seed {seed}",
         "corpus": "as the sample SAE" if present else "the bundled sample's descriptions",

@@ -498,7 +498,7 @@ def main(
         depths=(20, 23, 26, 28),
         widths=(2048, 4096, 8192),
         corpus_tokens=corpus_tokens,
-        spec=TrainingSpec(tokens=tokens, precision=precision),  # type: ignore[arg-type]
+        spec=TrainingSpec(tokens=tokens, precision=precision, learning_rate=1e-3),  # type: ignore[arg-type]
         seeds=tuple(range(seeds)),
         window=256,
         dtype="bfloat16",

@@ -37,7 +37,7 @@ from companysim.sae_training.trainer import Record, train
 from companysim.similarity import sae_similarity
 from companysim.workspace import fingerprint, fingerprint_of_path, write
 
-SPEC = TrainingSpec(latents=4096, k=32, tokens=1_000_000)
+SPEC = TrainingSpec(latents=4096, k=32, tokens=1_000_000, learning_rate=1e-3)
 """The bundled SAE's, but for the activations seen: the descriptions have 76,000 tokens, passed over 13 times."""
 SEEDS = (0, 1)
 

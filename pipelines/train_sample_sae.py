@@ -147,7 +147,7 @@ def main(
     """Collect activations, train, measure, and write SAE, training log and the figures of the card."""
     model = resolve(EncoderConfig().model, print)
     stream = ResidualStream(model, hook, window=256, overlap=0, batch_tokens=8192, dtype=dtype)
-    spec = TrainingSpec(latents=latents, k=k, tokens=tokens, seed=seed)
+    spec = TrainingSpec(latents=latents, k=k, tokens=tokens, learning_rate=1e-3, seed=seed)
     facts = {"model": EncoderConfig().model, **fit(stream, *corpus_windows(stream, corpus, seed), spec, out)}
     facts["examples"] = example_snippets(out, model, hook, seed)
     (out / "training.json").write_text(json.dumps(facts, indent=1) + "\n")

@@ -56,7 +56,7 @@ class TrainingSpec:
     k: int = 32
     tokens: int = 4_000_000
     batch: int = 2048
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     warmup: float = 0.05
     decay: float = 1 / 3
     clip: float = 1.0
