@@ -122,19 +122,19 @@ def print_backtest(found: Comparison, out: Path, settings: BacktestConfig, conso
     rows, windows = _rows(found), found.table("windows")
     start, stop = windows["formation_end"].min(), windows["trading_end"].max()
     wide = console.width >= WIDE
-    console.print(backtest_table(rows, f"{start:%Y-%m-%d}", f"{stop:%Y-%m-%d}", wide=wide), highlight=False)
-    console.print(backtest_sentence(rows) + "\n", highlight=False)
-    console.print(years_table(found.table("yearly")), highlight=False)
+    console.print(backtest_table(rows, f"{start:%Y-%m-%d}", f"{stop:%Y-%m-%d}", wide=wide))
+    console.print(backtest_sentence(rows) + "\n")
+    console.print(years_table(found.table("yearly")))
     if f"{stop:%Y-%m-%d}" < f"{settings.trading_end}":
         left_out = f"\nLeft out: the days after {stop:%Y-%m-%d}, with prices on fewer than two of them to trade on."
-        console.print(left_out, highlight=False)
+        console.print(left_out)
     room = [row for row in rows if row["capacity"] is not None]
     if room:
         said = ", ".join(f"{row['grouping']} {row['capacity']:,.0f}" for row in room)
         sentence = f"\nCapital at which 19 of 20 legs stay within 1 % of a usual day's volume: {said}."
-        console.print(sentence, highlight=False)
+        console.print(sentence)
     written = f"\nTables and plot: {out}/ (trades.csv, equity.csv, backtest.png, ...)."
-    console.print(written, highlight=False, soft_wrap=True)
+    console.print(written, soft_wrap=True)
 
 
 def _rows(found: Comparison) -> list[dict[str, Any]]:

@@ -151,8 +151,8 @@ def _print(study: Study, console: Any) -> None:
         years = sorted(study.windows[kind].returns)
         table = benchmark_table(rows, years, wide=console.width >= 130)
         table.title = f"{len(study.companies)} companies, {kind} returns {years[0]}-{years[-1]}"
-        console.print(table, highlight=False)
-    console.print(study.summary(), highlight=False)
+        console.print(table)
+    console.print(study.summary())
 
 
 def _from_file(path: Path) -> dict[str, Any]:

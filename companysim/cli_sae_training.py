@@ -147,7 +147,7 @@ def groups_command(
     from companysim.encoding.llm import ResidualStream
     from companysim.encoding.weights import resolve
     from companysim.report.console import table
-    from companysim.sae_training.groups import angular_distances
+    from companysim.sae_training.groups import angular_distances, shortened
 
     place = resolve(model, say)
     stream = ResidualStream(
@@ -169,7 +169,7 @@ def groups_command(
         body = {"tokens": found.tokens, "hooks": found.hooks, "distances": found.distances.round(6).tolist()}
         typer.echo(json.dumps(body | {"groupings": frame.to_dict("records")}, indent=1))
         return
-    rows = [[str(row.groups), f"{row.amad:.4f}", _shortened(str(row.layers))] for row in frame.itertuples()]
+    rows = [[str(row.groups), f"{row.amad:.4f}", shortened(str(row.layers))] for row in frame.itertuples()]
     title = f"Layers of {model} by angular distance, {found.tokens:,} tokens"
     terminal().print(table(title, ["groups", "AMAD", "layers"], rows, left=("layers",)))
     typer.echo("One SAE for a group: companysim sae train --hooks with the names of its layers, joined by commas.")
@@ -250,12 +250,6 @@ def _documents(text: str, column: str, count: int) -> list[str]:
     from companysim.sae_training.texts import open_texts
 
     return list(islice(open_texts(_source(text), column).read(0), count))
-
-
-def _shortened(layers: str) -> str:
-    """Write runs of layers as first..last."""
-    runs = [group.split(",") for group in layers.split(" ")]
-    return "  ".join(run[0] if len(run) == 1 else f"{run[0]}..{run[-1].rpartition('.')[2]}" for run in runs)
 
 
 def _progress() -> Progress:

@@ -15,6 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from companysim.errors import ConfigError
 
+Device = Literal["cpu", "cuda", "mps"]
+Dtype = Literal["float32", "bfloat16", "float16"]
+
 SAMPLE = "sample"
 Share = Annotated[float, Field(gt=0, le=1)]
 Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -61,9 +64,9 @@ class EncoderConfig(_Section):
     window: Annotated[int, Field(ge=8)] = 512
     overlap: Annotated[int, Field(ge=0)] = 64
     batch_tokens: Annotated[int, Field(ge=8)] = 2048
-    device: Literal["cpu", "cuda", "mps"] = "cpu"
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    sae_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    device: Device = "cpu"
+    dtype: Dtype = "float32"
+    sae_dtype: Dtype = "float32"
     latent_budget_mb: Annotated[int, Field(ge=1)] = 64
     """Memory a block of tokens x latents may take while it is encoded."""
 

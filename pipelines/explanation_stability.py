@@ -33,6 +33,7 @@ from companysim.encoding.encode import clean
 from companysim.encoding.filings import encode_filings
 from companysim.encoding.models import encoder_settings, load_models
 from companysim.encoding.store import Store
+from companysim.explain.corpus import relative_strength
 from companysim.explain.stability import Stability, resampled, stability
 from companysim.workspace import write_text
 
@@ -71,13 +72,7 @@ def strengths(config: RunConfig, filings: pd.DataFrame, folder: Path) -> sp.csr_
 
 def strength_of(store: Store, filings: pd.DataFrame, config: RunConfig) -> sp.csr_array:
     """Strength of the latents of a store, row by row of `filings`."""
-    return relative(store.read(filings)[1].pooled.matrix(config.similarity.pool).astype(np.float64))
-
-
-def relative(matrix: sp.csr_array) -> sp.csr_array:
-    """Each latent over the mean of those that fire in the document; see `companysim.explain.Corpus.strength`."""
-    total, fires = np.asarray(matrix.sum(axis=1)).ravel(), np.diff(matrix.indptr)
-    return sp.csr_array(sp.diags_array(fires / np.maximum(total, 1e-300)) @ matrix)
+    return relative_strength(store.read(filings)[1].pooled.matrix(config.similarity.pool))
 
 
 def say(what: str, done: float) -> None:
@@ -160,7 +155,7 @@ def main(
             add("other author, 2017", lambda groups: stability(base[place], third, groups), known, other_random)
     if train_seeds:
         groups = {"clusters": clusters, "random": random}
-        results, figures = compare_seeds(config, companies, groups, relative, out, given=saes)
+        results, figures = compare_seeds(config, companies, groups, out, given=saes)
         for way, found in results.items():
             report(f"another SAE seed, latents matched by {way}", found["clusters"], found["random"])
         write_text(out / "seeds.json", json.dumps(figures, indent=1) + "\n")

@@ -9,22 +9,21 @@ and the same texts where the corpus folder of train_sample_sae.py is present; el
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
-from train_sample_sae import HELD_OUT_COMPANIES, corpus_windows, fit
+from train_sample_sae import HELD_OUT_COMPANIES, SAMPLE_SAE, corpus_windows, fit
 
 from companysim.config import EncoderConfig
 from companysim.encoding.llm import ResidualStream, Window
 from companysim.encoding.random_weights import random_weights
 from companysim.encoding.weights import resolve
-from companysim.sae_training.spec import TrainingSpec
 from companysim.universe import FILINGS, bundled, read_table
 from companysim.workspace import write_text
 
-SAMPLE_SAE = TrainingSpec(latents=4096, k=32, tokens=4_000_000, learning_rate=1e-3)
 CONFIG = Path(__file__).with_suffix(".yaml")
 
 
@@ -59,7 +58,7 @@ def main(
     stream = ResidualStream(str(control), hook, window=256, overlap=0, batch_tokens=8192, dtype=dtype)
     present = (corpus / "item1_10k.parquet").exists()
     windows = corpus_windows(stream, corpus, seed) if present else sample_windows(stream, seed)
-    spec = TrainingSpec(latents=latents, k=k, tokens=tokens, learning_rate=1e-3, seed=seed)
+    spec = replace(SAMPLE_SAE, latents=latents, k=k, tokens=tokens, seed=seed)
     facts = {
         "model": f"{model} with random weights, seed {seed}",
         "corpus": "as the sample SAE" if present else "the bundled sample's descriptions",

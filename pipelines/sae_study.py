@@ -34,6 +34,7 @@ from profile_study import LAST_CHOICE, final_look
 from profile_yardsticks import Profiles, load_profiles, tfidf_similarity, yearly_yardsticks
 from safetensors import safe_open
 from safetensors.torch import save_file
+from seed_stability import Tokens, summed
 
 from companysim.config import EncoderConfig
 from companysim.encoding.encode import clean
@@ -46,7 +47,7 @@ from companysim.errors import RunError
 from companysim.sae_training.activations import StoredActivations
 from companysim.sae_training.checkpoint import checkpoint_tokens
 from companysim.sae_training.evaluate import evaluate
-from companysim.sae_training.groups import angular_distances
+from companysim.sae_training.groups import angular_distances, shortened
 from companysim.sae_training.quality import measure
 from companysim.sae_training.spec import TrainingSpec
 from companysim.sae_training.texts import StoredTexts
@@ -170,11 +171,13 @@ def split(filings: pd.DataFrame, seed: int) -> tuple[list[str], list[str]]:
 
 def corpus(study: Study, texts: tuple[list[str], list[str]], model: str | None, hooks: Sequence[str], tag: str) -> None:
     """Collect training and held-out activations: random windows of the two parts of `split`."""
-    for held, own in enumerate(texts):
-        folder = study.out / (f"{tag}-held" if held else f"{tag}-train")
+    folders = [study.out / f"{tag}-train", study.out / f"{tag}-held"]
+    if all((folder / "done").exists() for folder in folders):
+        return
+    stream = study.stream(model)
+    for held, (folder, own) in enumerate(zip(folders, texts, strict=True)):
         if (folder / "done").exists():
             continue
-        stream = study.stream(model)
         windows = stream.windows([ids for ids, _ in stream.tokenise([clean(text) for text in own])])
         limit = study.corpus_tokens // (10 if held else 1)
         order = np.random.default_rng(study.spec.seed).permutation(len(windows))
@@ -307,7 +310,9 @@ def companies_step(study: Study, profiles: Profiles) -> dict[str, Any]:
     runs += [(study.layer, width) for width in study.widths if width != study.spec.latents]
     similarities: dict[str, list[np.ndarray]] = {}
     for depth in study.depths:
-        rows = stored(folder, study.hook(depth)).float()
+        rows = stored(folder, study.hook(depth))
+        kept = rows.any(dim=1)
+        tokens = Tokens(rows[kept], document[kept.numpy()])
         for place, width in runs:
             if place != depth:
                 continue
@@ -315,19 +320,16 @@ def companies_step(study: Study, profiles: Profiles) -> dict[str, Any]:
             for spec in study.specs(2):
                 corpus_rows = partial(rows_of, study.out / "corpus-train", study.hook(depth))
                 sae, _ = trained(study, f"companies-{depth}-{width}", corpus_rows, replace(spec, latents=width))
-                summed = _latents(sae, rows, document, len(texts))
-                similarities.setdefault(name, []).append(_cosine(Cosine(), summed))
+                similarities.setdefault(name, []).append(_cosine(Cosine(), summed(sae, tokens, len(texts))))
         if depth == study.layer:  # those of step 2, to see what more training does
             similarities[f"SAE, block {depth}, {study.spec.latents:,} latents, twice the tokens"] = [
-                _cosine(Cosine(), _latents(at_layer(study, depth, spec)[0], rows, document, len(texts)))
+                _cosine(Cosine(), summed(at_layer(study, depth, spec)[0], tokens, len(texts)))
                 for spec in study.specs()
             ]
-        kept = rows.any(dim=1).numpy()
-        means = _pool(document[kept], rows[torch.from_numpy(kept)].numpy(), len(texts))
+        means = _pool(tokens.company, tokens.rows.float().numpy(), len(texts))
         similarities[f"residual mean, block {depth}"] = [_cosine(StandardisedCosine(), means)]
         if depth == study.layer and study.model == resolve(EncoderConfig().model, print):
-            summed = _latents(load_sae(bundled("sae")), rows, document, len(texts))
-            similarities["the bundled SAE"] = [_cosine(Cosine(), summed)]
+            similarities["the bundled SAE"] = [_cosine(Cosine(), summed(load_sae(bundled("sae")), tokens, len(texts)))]
     similarities["TF-IDF"] = [tfidf_similarity(profiles)]
     return judged(similarities, profiles)
 
@@ -375,15 +377,6 @@ def _pool(document: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
     return result
 
 
-def _latents(sae: SAE, rows: torch.Tensor, document: np.ndarray, count: int) -> sp.csr_array:
-    """Sum the latents of each document."""
-    kept = rows.any(dim=1)
-    codes = sae.encode(rows[kept])
-    places = document[kept.numpy()][codes.token.numpy()]
-    summed = sp.coo_array((codes.value.numpy().astype(float), (places, codes.latent.numpy())), (count, sae.n_latents))
-    return sp.csr_array(summed)
-
-
 def _cosine(estimator: Any, vectors: Any) -> np.ndarray:
     result: np.ndarray = estimator.similarity(estimator.fit(vectors).transform(vectors))
     return result
@@ -394,6 +387,7 @@ def markdown(results: dict[str, Any]) -> str:
     parts = []
     if "groups" in results:
         frame = pd.DataFrame(results["groups"]["table"])
+        frame["layers"] = frame["layers"].map(shortened)
         parts.append("## Layers that are close\n\n" + _table(frame.head(10), 4))
     if "transfer" in results:
         parts.append("## Scratch and transfer, held-out text\n\n" + _table(_frame(results["transfer"]), 4))

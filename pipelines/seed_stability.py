@@ -8,7 +8,6 @@ of their counterparts: by their decoder directions, or by their activity over th
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import scipy.sparse as sp
 import torch
 from safetensors.torch import load_file, save_file
 from sklearn.metrics import adjusted_rand_score
+from train_sample_sae import SAMPLE_SAE
 
 from companysim.clustering import ThresholdMST
 from companysim.config import RunConfig
@@ -27,6 +27,7 @@ from companysim.encoding.llm import ResidualStream
 from companysim.encoding.sae import SAE, load_sae, save_sae
 from companysim.encoding.sae_formats import CONFIG_FILE
 from companysim.encoding.weights import resolve
+from companysim.explain.corpus import relative_strength
 from companysim.explain.defining import defining_latents
 from companysim.explain.matching import LatentMatch, activity, match_latents
 from companysim.explain.stability import Stability, stability
@@ -37,7 +38,7 @@ from companysim.sae_training.trainer import Record, train
 from companysim.similarity import sae_similarity
 from companysim.workspace import fingerprint, fingerprint_of_path, write
 
-SPEC = TrainingSpec(latents=4096, k=32, tokens=1_000_000, learning_rate=1e-3)
+SPEC = replace(SAMPLE_SAE, tokens=1_000_000)
 """The bundled SAE's, but for the activations seen: the descriptions have 76,000 tokens, passed over 13 times."""
 SEEDS = (0, 1)
 
@@ -116,7 +117,6 @@ def compare_seeds(
     config: RunConfig,
     companies: pd.DataFrame,
     groups: dict[str, dict[int, np.ndarray]],
-    strength: Callable[[sp.csr_array], sp.csr_array],
     out: Path,
     spec: TrainingSpec = SPEC,
     seeds: tuple[int, int] = SEEDS,
@@ -131,8 +131,6 @@ def compare_seeds(
         filing_id and text; the rows of the groups' members.
     groups : dict of dict
         Members of clusters by name of the grouping.
-    strength : callable
-        Turns summed latents into strengths, see `companysim.explain.Corpus.strength`.
     out : path
     spec : TrainingSpec
         How the SAEs are trained, but for the seeds.
@@ -159,7 +157,7 @@ def compare_seeds(
     else:
         saes = [load_sae(place, decoder=True) for place in given]
     latents = [summed(sae, tokens, len(companies)) for sae in saes]
-    first, second = (strength(matrix) for matrix in latents)
+    first, second = (relative_strength(matrix) for matrix in latents)
     decoders = [sae.decoder.double().numpy() for sae in saes if sae.decoder is not None]
     matches = {"decoder": match_latents(*decoders), "activity": match_latents(activity(first), activity(second))}
     found = {

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,6 +30,7 @@ from companysim.sae_training.spec import TrainingSpec
 from companysim.sae_training.trainer import Record, train
 from companysim.universe import FILINGS, bundled, read_table
 
+SAMPLE_SAE = TrainingSpec(latents=4096, k=32, tokens=4_000_000, learning_rate=1e-3)
 HELD_OUT_COMPANIES = 30
 HELD_OUT_SNIPPETS = 600
 SNIPPETS = 12_000
@@ -138,16 +140,16 @@ def main(
     corpus: Annotated[Path, typer.Option(help="Folder of the training text.")] = Path("../shared/data"),
     out: Annotated[Path, typer.Option(help="Where the SAE is written.")] = Path("data/sae"),
     hook: Annotated[str, typer.Option(help="Module whose output is modelled.")] = EncoderConfig().hook,
-    latents: int = 4096,
-    k: int = 32,
-    tokens: int = 4_000_000,
+    latents: int = SAMPLE_SAE.latents,
+    k: int = SAMPLE_SAE.k,
+    tokens: int = SAMPLE_SAE.tokens,
     dtype: Annotated[str, typer.Option(help="Of the language model while collecting activations.")] = "bfloat16",
     seed: int = 0,
 ) -> None:
     """Collect activations, train, measure, and write SAE, training log and the figures of the card."""
     model = resolve(EncoderConfig().model, print)
     stream = ResidualStream(model, hook, window=256, overlap=0, batch_tokens=8192, dtype=dtype)
-    spec = TrainingSpec(latents=latents, k=k, tokens=tokens, learning_rate=1e-3, seed=seed)
+    spec = replace(SAMPLE_SAE, latents=latents, k=k, tokens=tokens, seed=seed)
     facts = {"model": EncoderConfig().model, **fit(stream, *corpus_windows(stream, corpus, seed), spec, out)}
     facts["examples"] = example_snippets(out, model, hook, seed)
     (out / "training.json").write_text(json.dumps(facts, indent=1) + "\n")

@@ -25,6 +25,7 @@ from companysim.cli import main
 from companysim.report.console import print_run
 from companysim.results import Run
 from tests import tiny
+from tests.interrupts import interruptible
 
 
 @dataclass
@@ -271,11 +272,6 @@ def test_a_mistake_ends_a_real_process_with_code_2_and_one_sentence(tmp_path: Pa
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert_refused(Done(done.returncode, done.stdout, done.stderr), "RunError", "no finished run")
     assert len(done.stderr.strip().splitlines()) == 1
-
-
-def interruptible() -> None:
-    """Undo what a shell does to what it starts in the background: Ctrl-C would be ignored."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_a_run_that_is_interrupted_says_that_it_resumes(world: Path, tmp_path: Path) -> None:

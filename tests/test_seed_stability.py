@@ -14,7 +14,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1] / "pipelines"))
 
 import seed_stability as module
-from explanation_stability import at_random, relative
+from explanation_stability import at_random
 from sklearn.metrics import adjusted_rand_score
 
 from companysim.clustering import ThresholdMST
@@ -22,6 +22,7 @@ from companysim.config import RunConfig, load_config
 from companysim.encoding.encode import encode
 from companysim.encoding.models import load_models
 from companysim.encoding.sae import load_sae
+from companysim.explain.corpus import relative_strength
 from companysim.explain.matching import match_latents
 from companysim.explain.stability import stability
 from companysim.sae_training.spec import TrainingSpec
@@ -59,7 +60,7 @@ def test_latents_are_those_of_the_run(world: tuple[RunConfig, pd.DataFrame], tmp
 
 def test_two_seeds_are_trained_once_and_compared(world: tuple[RunConfig, pd.DataFrame], tmp_path: Path) -> None:
     config, companies = world
-    found, figures = module.compare_seeds(config, companies, groups(companies), relative, tmp_path, SPEC)
+    found, figures = module.compare_seeds(config, companies, groups(companies), tmp_path, SPEC)
     for way in ("decoder", "activity"):
         table = found[way]["clusters"].table
         assert table["size"].tolist() == [6] * 3
@@ -69,7 +70,7 @@ def test_two_seeds_are_trained_once_and_compared(world: tuple[RunConfig, pd.Data
     assert figures["tokens"] == companies["text"].str.split().str.len().sum()
     tokens = module.read_tokens(config, companies, next(tmp_path.iterdir()))
     saes = [load_sae(next(tmp_path.glob(f"*/sae-{seed}")), decoder=True) for seed in (0, 1)]
-    first, second = (relative(module.summed(sae, tokens, len(companies))) for sae in saes)
+    first, second = (relative_strength(module.summed(sae, tokens, len(companies))) for sae in saes)
     other = match_latents(*(sae.decoder.numpy() for sae in saes if sae.decoder is not None)).other
     expected = stability(first, sp.csr_array(second[:, other]), groups(companies)["random"])
     pd.testing.assert_frame_equal(found["decoder"]["random"].table, expected.table)
@@ -78,11 +79,11 @@ def test_two_seeds_are_trained_once_and_compared(world: tuple[RunConfig, pd.Data
     assert figures["adjusted Rand of the partitions"] == round(adjusted_rand_score(*labels), 3)
     written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
     back = companies.sample(frac=1, random_state=1).reset_index(drop=True)
-    again, same = module.compare_seeds(config, back, groups(back), relative, tmp_path, SPEC)
+    again, same = module.compare_seeds(config, back, groups(back), tmp_path, SPEC)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == written
     assert same == figures
     places = tuple(next(tmp_path.glob(f"*/sae-{seed}")) for seed in (0, 1))
-    _, given = module.compare_seeds(config, companies, groups(companies), relative, tmp_path, SPEC, given=places)
+    _, given = module.compare_seeds(config, companies, groups(companies), tmp_path, SPEC, given=places)
     assert given == figures
     for way in found:
         pd.testing.assert_frame_equal(again[way]["clusters"].table, found[way]["clusters"].table)
@@ -90,7 +91,7 @@ def test_two_seeds_are_trained_once_and_compared(world: tuple[RunConfig, pd.Data
 
 def test_the_same_seed_says_the_same(world: tuple[RunConfig, pd.DataFrame], tmp_path: Path) -> None:
     config, companies = world
-    found, figures = module.compare_seeds(config, companies, groups(companies), relative, tmp_path, SPEC, seeds=(0, 0))
+    found, figures = module.compare_seeds(config, companies, groups(companies), tmp_path, SPEC, seeds=(0, 0))
     table = found["decoder"]["clusters"].table
     assert (table[["kept", "first_kept"]] == 1).all(axis=None)
     assert table["f1"].tolist() == table["f1_after"].tolist()

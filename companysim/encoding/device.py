@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import get_args
+
+from companysim.config import Device, Dtype
 from companysim.errors import ConfigError
 
-DEVICES = ("cpu", "cuda", "mps")
-DTYPES = ("float32", "bfloat16", "float16")
+DEVICES: tuple[str, ...] = get_args(Device)
+DTYPES: tuple[str, ...] = get_args(Dtype)
+
+
+def check_choice(name: str, value: str, known: Sequence[str]) -> None:
+    """Raise `ConfigError` if a value is none of the two or more that are known."""
+    if value not in known:
+        raise ConfigError(f"{name} is {value!r}: choose {', '.join(known[:-1])} or {known[-1]}")
 
 
 def check_dtype(dtype: str) -> None:
-    """Refuse what is no precision of a tensor on disk or of a model.
-
-    Raises
-    ------
-    ConfigError
-        If it is not ``float32``, ``bfloat16`` or ``float16``.
-    """
-    if dtype not in DTYPES:
-        raise ConfigError(f"dtype is {dtype!r}: choose {', '.join(DTYPES[:-1])} or {DTYPES[-1]}")
+    """Raise `ConfigError` if it is no precision of a tensor on disk or of a model."""
+    check_choice("dtype", dtype, DTYPES)
 
 
 def check_device(device: str) -> None:
@@ -35,8 +38,7 @@ def check_device(device: str) -> None:
     import torch
 
     kind, _, number = device.partition(":")
-    if kind not in DEVICES or not (number == "" or number.isdigit()):
-        raise ConfigError(f"device is {device!r}: choose {', '.join(DEVICES[:-1])} or {DEVICES[-1]}")
+    check_choice("device", kind if number == "" or number.isdigit() else device, DEVICES)
     here = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}[kind]
     if int(number or 0) >= here:
         raise ConfigError(f"device is {device!r}, but torch finds no such device here: choose another, such as cpu")

@@ -79,14 +79,8 @@ class Corpus:
 
     @cached_property
     def strength(self) -> sp.csr_array:
-        """Each latent as a multiple of the mean of those that fire in its document, shape (documents, latents).
-
-        Neither the length of the text nor the scale and number of latents matter to it, so one threshold serves all.
-        """
-        matrix = sp.csr_array(self.matrix).astype(np.float64)
-        total, fires = np.asarray(matrix.sum(axis=1)).ravel(), np.diff(matrix.indptr)
-        scale = np.divide(fires, total, out=np.zeros_like(total), where=total > 0)
-        return sp.csr_array(sp.diags_array(scale) @ matrix)
+        """Strength of each latent in each document, shape (documents, latents); see `relative_strength`."""
+        return relative_strength(sp.csr_array(self.matrix))
 
     def passage(self, document: int, latent: int) -> Passage | None:
         """Sentence in which a latent fires most in a document; None where it does not fire."""
@@ -99,6 +93,17 @@ class Corpus:
         following = np.searchsorted(starts, starts[token], side="right")
         end = starts[min(following, len(starts) - 1)]
         return passage(clean(self.companies["text"].iloc[document]), int(starts[token]), int(end))
+
+
+def relative_strength(matrix: sp.csr_array) -> sp.csr_array:
+    """Each latent as a multiple of the mean of those that fire in its document, shape (documents, latents).
+
+    Neither the length of the text nor the scale and number of latents matter to it, so one threshold serves all.
+    """
+    matrix = matrix.astype(np.float64)
+    total, fires = np.asarray(matrix.sum(axis=1)).ravel(), np.diff(matrix.indptr)
+    scale = np.divide(fires, total, out=np.zeros_like(total), where=total > 0)
+    return sp.csr_array(sp.diags_array(scale) @ matrix)
 
 
 def passage(text: str, start: int, end: int) -> Passage:

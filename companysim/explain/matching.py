@@ -14,6 +14,7 @@ import scipy.sparse as sp
 from scipy.optimize import linear_sum_assignment
 
 from companysim.errors import DataError
+from companysim.similarity.base import unit
 
 SHARED = 0.7
 """Cosine from which a latent counts as found in both SAEs."""
@@ -62,9 +63,10 @@ def match_latents(first: np.ndarray, second: np.ndarray) -> LatentMatch:
     """
     if first.ndim != 2 or first.shape != second.shape or not len(first):
         raise DataError(f"latents of shapes {first.shape} and {second.shape} cannot be paired: give as many, as long")
-    cosine = _unit(first) @ _unit(second).T
-    if not np.isfinite(cosine).all():
+    first, second = (np.asarray(vectors, dtype=np.float64) for vectors in (first, second))
+    if not (np.isfinite(first).all() and np.isfinite(second).all()):
         raise DataError("a latent's vector is not finite: train the SAE again with a lower learning rate")
+    cosine = unit(first) @ unit(second).T
     rows, other = linear_sum_assignment(cosine, maximize=True)
     return LatentMatch(other.astype(np.int64), cosine[rows, other])
 
@@ -85,10 +87,3 @@ def activity(strength: sp.csr_array) -> np.ndarray:
     dense = strength.toarray().T.astype(np.float64)
     centred: np.ndarray = dense - dense.mean(axis=1, keepdims=True)
     return centred
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    rows = np.asarray(vectors, dtype=np.float64)
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit: np.ndarray = np.divide(rows, norms, out=np.zeros_like(rows), where=norms != 0)
-    return unit

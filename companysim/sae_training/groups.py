@@ -152,3 +152,9 @@ def contiguous_groups(distances: np.ndarray, groups: int) -> list[tuple[int, int
         bounds.append((start, stop))
         stop = start
     return bounds[::-1]
+
+
+def shortened(layers: str) -> str:
+    """Write runs of layers as first..last."""
+    runs = [group.split(",") for group in layers.split(" ")]
+    return "  ".join(run[0] if len(run) == 1 else f"{run[0]}..{run[-1].rpartition('.')[2]}" for run in runs)

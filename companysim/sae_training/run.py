@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from companysim.encoding.device import DEVICES, check_device, check_dtype
+from companysim.encoding.device import DEVICES, check_choice, check_device, check_dtype
 from companysim.encoding.layers import deepest
 from companysim.encoding.llm import ResidualStream
 from companysim.encoding.random_weights import random_weights
@@ -22,7 +22,7 @@ from companysim.sae_training.quality import measure
 from companysim.sae_training.spec import TrainingSpec
 from companysim.sae_training.texts import Texts
 from companysim.sae_training.trainer import Record, train
-from companysim.workspace import fingerprint, hold, remove_partial
+from companysim.workspace import fingerprint, hold, remove_partial, writing
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,7 @@ class Surroundings:
     tensorboard: bool = False
 
     def __post_init__(self) -> None:
-        if self.device not in DEVICES:  # accelerate chooses among several of a kind
-            raise ConfigError(f"device is {self.device!r}: choose {', '.join(DEVICES[:-1])} or {DEVICES[-1]}")
+        check_choice("device", self.device, DEVICES)  # without a number: accelerate chooses among several
         check_device(self.device)
         check_dtype(self.dtype)
         check_dtype(self.save_dtype)
@@ -152,7 +151,8 @@ def train_on_text(
         raise RunError(f"{folder} already holds a trained SAE: choose another --out or remove it")
     with ExitStack() as stack:
         if main:
-            _make(folder)
+            with writing(folder):
+                folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(hold(folder))
             remove_partial(folder)
             remove_partial(folder / BUFFER)
@@ -211,13 +211,6 @@ def train_on_text(
             _tidy(folder)
         accelerator.wait_for_everyone()
     return folder
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"cannot write to {folder} ({error.strerror}): choose another --out") from error
 
 
 def _facts(source: TextActivations, sae: SAE, spec: TrainingSpec, hooks: list[str]) -> dict[str, Any]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import isfinite
-from typing import Literal
+from typing import Literal, get_args
 
+from companysim.encoding.device import check_choice
 from companysim.errors import ConfigError
 
 Kind = Literal["topk", "batchtopk", "jumprelu"]
@@ -68,10 +69,8 @@ class TrainingSpec:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.kind not in ("topk", "batchtopk", "jumprelu"):
-            raise ConfigError(f"kind is {self.kind!r}: choose topk, batchtopk or jumprelu")
-        if self.precision not in ("float32", "bfloat16"):
-            raise ConfigError(f"precision is {self.precision!r}: choose float32 or bfloat16")
+        check_choice("kind", self.kind, get_args(Kind))
+        check_choice("precision", self.precision, get_args(Precision))
         if not 1 <= self.k <= self.latents:
             raise ConfigError(f"k is {self.k} of {self.latents} latents: choose a k from 1 to the number of latents")
         for name in ("tokens", "batch", "dead_after"):

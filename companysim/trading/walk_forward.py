@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from companysim.errors import ConfigError, DataError
+from companysim.errors import ConfigError, DataError, counted
 from companysim.trading.cointegration import engle_granger
 from companysim.trading.costs import Costs
 from companysim.trading.multiple_testing import discoveries
@@ -302,7 +302,7 @@ def formation_prices(prices: pd.DataFrame, window: Window) -> pd.DataFrame:
     if len(found) < MIN_FORMATION:
         raise DataError(
             f"the formation window {window.formation_start:%Y-%m-%d} to {window.formation_end:%Y-%m-%d} has only "
-            f"{_days(len(found))} of prices: at least {MIN_FORMATION} are needed"
+            f"{counted(len(found), 'day', 'days')} of prices: at least {MIN_FORMATION} are needed"
         )
     check_prices(found)
     return found
@@ -344,15 +344,11 @@ def trade(
     known, days = prices.loc[window.formation_start : window.trading_end], trading_days(prices, window)
     if len(days) < MIN_TRADING:
         raise DataError(
-            f"{_days(len(days))} of prices after {window.formation_end:%Y-%m-%d} up to {window.trading_end:%Y-%m-%d}: "
-            f"there is nothing to trade on, at least {MIN_TRADING} are needed"
+            f"{counted(len(days), 'day', 'days')} of prices after {window.formation_end:%Y-%m-%d} up to "
+            f"{window.trading_end:%Y-%m-%d}: there is nothing to trade on, at least {MIN_TRADING} are needed"
         )
     rules, costs, limits = protocol.rules, protocol.costs, protocol.limits
     return simulate(known, pairs, rules, costs, limits, size=size, start=days[0], accounts=accounts)
-
-
-def _days(count: int) -> str:
-    return "1 day" if count == 1 else f"{count} days"
 
 
 def _named(prices: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:

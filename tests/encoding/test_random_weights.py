@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ from companysim.encoding.sae import load_sae
 from companysim.errors import WeightsError
 from companysim.sae_training.activations import collect_activations
 from companysim.sae_training.quality import measure
-from companysim.sae_training.spec import TrainingSpec
 from tests.encoding.conftest import WORDS, llama_config
 
 PIPELINES = Path(__file__).parents[2] / "pipelines"
@@ -117,7 +117,7 @@ def control(monkeypatch: pytest.MonkeyPatch) -> Any:
     module = importlib.import_module("random_control")
     read = module.read_table
     monkeypatch.setattr(module, "read_table", lambda *source: read(*source).sort_values("ticker").head(40))
-    monkeypatch.setattr(module, "TrainingSpec", lambda **choices: TrainingSpec(batch=256, **choices))
+    monkeypatch.setattr(module, "SAMPLE_SAE", replace(module.SAMPLE_SAE, batch=256))
     return module
 
 

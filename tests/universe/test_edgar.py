@@ -28,6 +28,7 @@ from companysim.universe.sources.http import Client, DownloadError, RefusedError
 from companysim.universe.sources.tickers import parse_tickers, read_tickers
 from companysim.workspace import hold
 from tests.edgar_world import IDENTITY, Company, Filing, serve, text_report, words
+from tests.interrupts import interruptible
 from tests.loopback import Answer, Loopback
 
 ROOT = Path(__file__).parents[2]
@@ -435,8 +436,7 @@ def test_an_interrupt_does_not_wait_for_the_next_attempt(server: Loopback, tmp_p
         env=os.environ,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        # What a shell starts in the background ignores Ctrl-C.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=interruptible,
     )
     deadline = time.monotonic() + 60
     while CHIP_2015 not in server.paths():
